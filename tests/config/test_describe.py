@@ -6,12 +6,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from groupwise import NewModel, Run, Stage, recipes, tasks
-from groupwise.config.describe import describe, differences
+from groupwise.config.describe import as_described_now, describe, differences
 from groupwise.types import Example
 
 
@@ -97,3 +97,58 @@ def test_rows_made_on_demand_are_not_all_made() -> None:
 
 def test_scalars_and_paths() -> None:
     assert describe({"a": (1, 2.5, None, True), "b": Path("x/y")}) == {"a": [1, 2.5, None, True], "b": "x/y"}
+
+
+@dataclass(frozen=True)
+class Part:
+    size: int
+    later: tuple[int, ...] = ()
+    made: list[int] = field(default_factory=list)
+    other: float = 0.5
+
+
+@dataclass(frozen=True)
+class Whole:
+    parts: tuple[Part, ...]
+    last: Part | None = None
+
+
+Part.__module__ = Whole.__module__ = "groupwise.parts"
+
+
+def test_what_an_earlier_version_described_has_what_came_since_at_its_default() -> None:
+    now = describe(Whole((Part(1), Part(2, (3,)))))
+    then = {"is": "Whole", "parts": [{"is": "Part", "size": 1}, {"is": "Part", "size": 2, "later": [3]}]}
+    assert list(differences(now, then)) != []
+    assert as_described_now(then, now) == now
+
+
+def test_what_came_since_and_asks_for_something_is_a_difference() -> None:
+    then = {"is": "Whole", "parts": [{"is": "Part", "size": 1}], "last": None}
+    now = describe(Whole((Part(1, made=[4]),)))
+    assert list(differences(now, as_described_now(then, now))) == ["parts.0.made: [4] (there: None)"]
+    now = describe(Whole((Part(1),), Part(1)))
+    assert [words.partition(":")[0] for words in differences(now, as_described_now(then, now))] == ["last"]
+
+
+def test_what_was_said_is_kept_and_what_is_gone_is_a_difference() -> None:
+    then = {"is": "Part", "size": 1, "later": [7], "made": [], "other": 0.25, "gone": 3}
+    now = describe(Part(1, (7,)))
+    found = list(differences(now, as_described_now(then, now)))
+    assert found == ["other: 0.5 (there: 0.25)", "gone: None (there: 3)"]
+
+
+def test_a_default_is_not_lent_to_another_class() -> None:
+    then, now = {"is": "Ours", "size": 1}, describe(Part(1))
+    assert "later: [] (there: None)" in list(differences(now, as_described_now(then, now)))
+
+
+def test_code_of_ours_is_its_name_and_a_user_s_its_source() -> None:
+    from groupwise.sources.reward_metrics import informative
+
+    assert describe(informative) == {"function": "groupwise.sources.signal.informative"}
+    then = {"signal": {"function": "groupwise.sources.signal.informative", "sha256": "e21a0f7e99144a82"}}
+    assert as_described_now(then, {"signal": describe(informative)}) == {"signal": describe(informative)}
+    theirs = describe(reward_from)
+    assert as_described_now(theirs, theirs) == theirs
+    assert "sha256" in theirs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import signal
+import threading
 from multiprocessing import Pipe
 from typing import Any
 
@@ -48,3 +49,38 @@ def test_a_stop_of_one_process_is_a_stop_of_all(rank_0: Any, own: int, told: int
         theirs.send_bytes(pickle.dumps(("done", 3, told)))
         assert rank_0._answer(1, ours) == 3
     assert request.signal == then
+
+
+LONG = b"a" * (8 << 20)
+
+
+def test_a_process_that_reads_nothing_does_not_hold_rank_0_for_ever(rank_0: Any) -> None:
+    """As one that was stopped in the midst: its socket is full before a step's rollouts are told."""
+    rank_0.timeout = 0.1
+    ours, theirs = Pipe()
+    with ours, theirs:
+        rank_0._links = {1: ours}
+        with pytest.raises(RankLost, match=r"rank 1 did not answer within 0\.1 s"):
+            rank_0._send(LONG)
+        theirs.close()
+
+
+def test_a_long_message_arrives(rank_0: Any) -> None:
+    ours, theirs = Pipe()
+    with ours, theirs:
+        rank_0._links = {1: ours}
+        heard: list[bytes] = []
+        reader = threading.Thread(target=lambda: heard.append(theirs.recv_bytes()))
+        reader.start()
+        rank_0._send(LONG)
+        reader.join(60)
+    assert heard == [LONG]
+
+
+def test_a_long_message_to_one_that_is_gone_is_told(rank_0: Any) -> None:
+    ours, theirs = Pipe()
+    with ours:
+        theirs.close()
+        rank_0._links = {1: ours}
+        with pytest.raises(OSError, match=r"[Bb]roken pipe|reset"):
+            rank_0._send(LONG)

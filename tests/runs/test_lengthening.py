@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 import groupwise as gw
+from groupwise.config.describe import describe
 from groupwise.errors import UserError
 from groupwise.learners.config import Lora
+from groupwise.runs.changes import accepted
+from groupwise.runs.directory import RunDirectory
 from groupwise.sinks import Sinks
 from groupwise.tasks.task import Task
 from groupwise.training.interrupts import Stopped
@@ -99,6 +102,47 @@ def test_a_finished_run_made_longer_is_the_longer_run(out: Path, long: Path) -> 
     assert [change["options"] for change in record["changes"]] == [["stages.1.steps: 9 (there: 4)"]]
     assert record["recipe_sha256"] == json.loads((long / "run.json").read_text())["recipe_sha256"]
     assert gw.run(with_last(steps=9), out, sinks=[]).already_finished
+
+
+def test_a_run_that_began_before_an_option_was_there_goes_on(out: Path, long: Path) -> None:
+    """It had what the option's default stands for; and no edit of the package's own code ends a run."""
+    record = json.loads((out / "run.json").read_text())
+    del record["recipe"]["learner"]["lora"]["dropout"], record["recipe"]["checkpoints"]["keep_best"]
+    del record["recipe"]["stages"][0]["most_skipped_steps"], record["recipe"]["evaluation"]["min_p"]
+    record["recipe"]["stages"][1]["algorithm"]["source"]["signal"]["sha256"] = "e21a0f7e99144a82"
+    (out / "run.json").write_text(json.dumps(record))
+    lora = replace(RECIPE.learner, lora=Lora(dropout=0.5))
+    with pytest.raises(UserError, match=r"differ in learner\.lora\.dropout: 0\.5 \(there: None\): the steps"):
+        ran(replace(RECIPE, learner=lora), out)
+    assert gw.run(RECIPE, out, sinks=[]).already_finished
+    same(ran(with_last(steps=9), out), long)
+
+
+FREE = [
+    replace(RECIPE, learner=gw.FSDP(device="cpu", threads=1, processes=4, context=2)),
+    replace(RECIPE, learner=gw.Local(device="cpu", threads=1, tokens_per_micro_batch=99, checkpointing=True)),
+]
+
+
+@pytest.mark.parametrize("recipe", FREE)
+def test_what_only_rounds_otherwise_may_change(out: Path, recipe: gw.Run) -> None:
+    """Several processes, and less memory."""
+    place, then = RunDirectory(out), json.loads((out / "run.json").read_text())["recipe"]
+    assert accepted(place, describe(recipe), then).words
+    assert accepted(place, then, describe(recipe)).words
+
+
+def test_servers_may_move_while_a_run_is_stopped(out: Path) -> None:
+    """With --ray_servers they have other addresses each time."""
+    one = replace(RECIPE, engine=gw.VLLMServers(("http://a:1", "http://b:1"), "runs/a"))
+    others = [
+        gw.VLLMServers(("http://a:1", "http://c:1"), "runs/a"),
+        gw.VLLMServers(("http://a:1",), "runs/b", concurrent=8, in_flight="keep", timeout_seconds=9, attempts=2),
+    ]
+    for engine in others:
+        assert accepted(RunDirectory(out), describe(replace(one, engine=engine)), describe(one)).words
+    with pytest.raises(UserError, match=r"engine\.is: Native \(there: VLLMServers\): another rounds otherwise"):
+        accepted(RunDirectory(out), describe(RECIPE), describe(one))
 
 
 def test_twice_and_with_other_cadences(out: Path, long: Path) -> None:
@@ -200,8 +244,6 @@ def test_a_run_killed_while_it_was_lengthened_goes_on(
     out: Path, short: Path, long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the removal of the shorter stage's model and the record of the change."""
-    from groupwise.runs.directory import RunDirectory
-
     with monkeypatch.context() as patched:
         patched.setattr(RunDirectory, "write_record", lambda self, values: (_ for _ in ()).throw(Stopped("killed")))
         with pytest.raises(Stopped):

@@ -53,6 +53,8 @@ class Faults:
     """Where weights come from that are sent: what it says of their names and shapes, and then each."""
     forgets: bool = False
     """New weights are accepted and not taken."""
+    retry_after: str = ""
+    """What it says, where it refuses, of when it may be asked again."""
     adapter_rank: int = 0
     """The largest rank of adapters that it takes. 0: none."""
 
@@ -70,7 +72,7 @@ class StandIn:
         decoder = decoder_for(parts)
         assert not isinstance(decoder, str), decoder
         self.engine = CppEngine(self.model, parts, decoder, 4, threads=1)
-        self.version, self.begun, self.pieces, self.updates = "default", 0, 0, 0
+        self.version, self.begun, self.pieces, self.updates, self.refused = "default", 0, 0, 0, 0
         self.seen: list[dict[str, Any]] = []
         self.adapters: dict[str, dict[str, torch.Tensor]] = {}
         """By their names, the layers that they change, whole."""
@@ -212,6 +214,7 @@ class StandIn:
         """What a path says."""
         faults = self.faults
         if path in faults.refuses:
+            self.refused += 1
             raise Answer(*faults.refuses[path])
         if path in faults.changes:
             return faults.changes[path]
@@ -297,6 +300,8 @@ def handler(stand_in: StandIn) -> type[BaseHTTPRequestHandler]:
                 self.send_response(status)
                 if 300 <= status < 400:
                     self.send_header("Location", said)
+                if status >= 400 and stand_in.faults.retry_after:
+                    self.send_header("Retry-After", stand_in.faults.retry_after)
                 self.send_header("Content-Length", str(len(said.encode())))
                 self.end_headers()
                 self.wfile.write(said.encode())

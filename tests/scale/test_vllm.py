@@ -16,6 +16,7 @@ from stand_in import Faults
 
 from groupwise.engines import VLLMServers
 from groupwise.engines.vllm_client import Address
+from groupwise.engines.vllm_open import clients_of
 from groupwise.errors import UserError
 from groupwise.storage.manifest import damage
 from groupwise.types import CompletionEvent, Request, Sampling
@@ -145,12 +146,33 @@ REFUSED: dict[str, tuple[Faults, str]] = {
         Faults(refuses={"/inference/v1/generate": (403, "off")}),
         r"answered 403: off.*--enable-scale-out",
     ),
-    "needs a key": (Faults(refuses={"/inference/v1/generate": (401, "who")}), r"it wants a key, in GROUPWISE_VLLM_KEY"),
+    "needs a key": (Faults(refuses={"/inference/v1/generate": (401, "who")}), r"it wants a key, .*GROUPWISE_VLLM_KEY"),
+    "needs a key for its models": (Faults(refuses={"/v1/models": (401, "who")}), r"it wants a key, or another one"),
+    "stands behind a gate": (
+        Faults(refuses={"/health": (401, "who")}),
+        r"it wants a key, or another one, in GROUPWISE",
+    ),
+    "is a proxy": (
+        Faults(refuses={"/health": (502, "Bad Gateway")}),
+        r"502: Bad Gateway; what answers there is no vLLM",
+    ),
+    "names no number": (Faults(changes={"/v1/models": {"data": [{"id": "a", "max_model_len": 1e400}]}}), r"no model"),
+    "names a list": (Faults(changes={"/v1/models": []}), r"/v1/models names no model"),
+    "gives two choices": (
+        Faults(
+            changes={
+                "/inference/v1/generate": {
+                    "choices": [{"token_ids": [1], "logprobs": {"content": [{"logprob": -1.0}]}}] * 2
+                }
+            }
+        ),
+        r"the answer is no choice",
+    ),
     "cannot be given weights": (Faults(refuses={"/is_paused": (404, "no")}), r"VLLM_SERVER_DEV_MODE=1"),
     "sends elsewhere": (Faults(refuses={"/health": (302, "http://127.0.0.1:9/")}), r"/health answered 302"),
     "is another kind": (Faults(changes={"/v1/models": {"data": []}}), r"/v1/models names no model"),
     "splits otherwise": (Faults(changes={"/tokenize": {"tokens": [1, 2]}}), r"another tokenizer .* number 1 differs"),
-    "gives no ids": (Faults(changes={"/inference/v1/generate": {"choices": [{}]}}), r"lacks token ids"),
+    "gives no ids": (Faults(changes={"/inference/v1/generate": {"choices": [{}]}}), r"no choice of token ids"),
     "gives no numbers": (
         Faults(
             changes={
@@ -159,7 +181,7 @@ REFUSED: dict[str, tuple[Faults, str]] = {
                 }
             }
         ),
-        r"lacks token ids or a log-probability",
+        r"no choice of token ids with a log-probability",
     ),
 }
 
@@ -182,12 +204,60 @@ def test_nobody_there(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://a:1", "file:///etc/passwd", "a:8000", "http://", "http://me:word@a:1", "http://a:x", "http://a/?q=1", ""],
+    [
+        *("ftp://a:1", "file:///etc/passwd", "a:8000", "http://", "http://me:word@a:1", "http://a:x", "http://a/?q=1"),
+        *(
+            "",
+            "http://a:0",
+            "http://a:99999",
+            "http://a..b:1",
+            f"http://{'a' * 70}:1",
+            "http://a/ü",
+            "http://[::1",
+            "http://a b",
+        ),
+    ],
 )
 def test_addresses_are_http_and_plain(url: str) -> None:
     with pytest.raises(UserError, match="expected http") as seen:
         Address.of(url)
     assert "word" not in str(seen.value).replace("a password", "")
+
+
+def test_a_tokenizer_that_answers_nonsense_is_left_to_the_probe(place: Place) -> None:
+    place.serve(Faults(changes={"/tokenize": {"tokens": None}}))
+    place.serve(Faults(changes={"/tokenize": [1, 2]}))
+    place.loaded()
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "path"),
+    [
+        ("http://[::1]:8000", "::1", 8000, ""),
+        ("https://[fe80::1%25eth0]/v", "fe80::1%25eth0", 443, "/v"),
+        ("http://a", "a", 80, ""),
+        ("HTTP://A:8000///", "a", 8000, ""),
+        ("http://bücher.example:1/x/", "bücher.example", 1, "/x"),
+    ],
+)
+def test_what_an_address_says(url: str, host: str, port: int, path: str) -> None:
+    found = Address.of(url)
+    assert (found.host, found.port, found.path) == (host, port, path)
+
+
+def test_one_server_in_two_spellings_is_one() -> None:
+    for other in ("HTTP://Host:80/", "http://host", "http://host.:80"):
+        with pytest.raises(UserError, match="the same address stands twice"):
+            clients_of(("http://host:80", other), 1.0, "")
+    assert len(clients_of(("http://host:80", "http://host:81", "http://host:80/a"), 1.0, "")) == 3
+
+
+def test_a_server_that_speaks_no_tls_is_named(place: Place) -> None:
+    server = place.serve()
+    engine = VLLMServers((server.url.replace("http", "https"),), str(place.folder), timeout_seconds=20.0)
+    with pytest.raises(UserError, match=r"https://127.*SSL.*no vLLM server answers there") as seen:
+        engine.open("nowhere", place.model, place.tokenizer)
+    assert "\n" not in str(seen.value)
 
 
 def test_one_address_twice_and_none(place: Place) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import pytest
-from served import Found, Place, drawn, same
+from served import REQUESTS, SAMPLING, Found, Place, drawn, same
 
+from groupwise.engines.vllm_client import seconds_of
 from groupwise.engines.vllm_servers import is_whole
 from groupwise.errors import UserError
 
@@ -65,6 +69,43 @@ SPOILT: dict[str, Callable[[Choice], Any]] = {
             "finish_reason": "length",
         }
     ),
+    "not a number": said(lambda numbers: [float("nan"), *numbers[1:]]),
+    "no log-probability, as vLLM writes it": said(lambda numbers: [-9999.0, *numbers[1:]]),
+    "a number of 400 digits": said(lambda numbers: [-(10**400), *numbers[1:]]),
+    "log-probabilities of other tokens": lambda choice: (
+        choice
+        | {
+            "logprobs": {
+                "content": [
+                    {"logprob": each["logprob"], "token": f"token_id:{token + 1}"}
+                    for each, token in zip(choice["logprobs"]["content"], choice["token_ids"], strict=True)
+                ]
+            }
+        }
+    ),
+    "two choices": lambda choice: json.dumps({"choices": [choice, choice]}),
+    "a choice that is a list": lambda choice: json.dumps({"choices": [[choice]]}),
+    "an end without a token that ends": lambda choice: (
+        choice
+        | {
+            "token_ids": [4, 5],
+            "logprobs": {"content": choice["logprobs"]["content"][:1] * 2},
+            "finish_reason": "stop",
+        }
+    ),
+    "tokens behind the end": lambda choice: (
+        choice
+        if choice["finish_reason"] != "stop"
+        else choice
+        | {
+            "token_ids": [*choice["token_ids"], 7][:12],
+            "logprobs": {"content": [*choice["logprobs"]["content"], {"logprob": -1.0}][:12]},
+        }
+    ),
+    "spans that are none": of(weight_versions=[{"version": "1"}]),
+    "spans that are a word": of(weight_versions="1"),
+    "a span without an end": of(weight_versions=[{"version": "1", "start": 0, "end": None}]),
+    "a version in other digits": of(weight_versions=[{"version": "²", "start": 0, "end": 400}]),
     "weights that nobody gave": of(weight_versions=[{"version": "99", "start": 0, "end": 400}]),
     "no weights, as servers before 0.32": of(weight_versions=[]),
 }
@@ -127,6 +168,77 @@ def test_a_server_that_is_busy_is_asked_again(place: Place, expected: Found, sta
     engine = place.loaded(concurrent=4)
     bad.faults.refuses["/inference/v1/generate"] = (status, "later")
     same(drawn(engine, FEW), expected, FEW)
+
+
+def test_a_server_that_wants_a_pause_is_given_it(place: Place, expected: Found) -> None:
+    """It says for how long (Retry-After), which is longer than all attempts would take otherwise."""
+    busy = place.serve()
+    engine = place.loaded(concurrent=4, attempts=2)
+    busy.faults.refuses["/inference/v1/generate"] = (429, "later")
+    busy.faults.retry_after = "1"
+    again = threading.Timer(0.8, lambda: busy.faults.refuses.clear())
+    again.start()
+    same(drawn(engine, 1), expected, 1)
+    again.join(60)
+
+
+def test_a_pause_ends_with_the_run(place: Place) -> None:
+    server = place.serve()
+    engine = place.loaded()
+    server.faults.refuses["/inference/v1/generate"] = (503, "later")
+    server.faults.retry_after = "3600"
+    stream = engine.stream(SAMPLING)
+    stream.submit(REQUESTS[0])
+    began = time.monotonic()
+    while not server.refused:
+        time.sleep(0.01)
+        assert time.monotonic() < began + 60
+    stream.close()
+    assert time.monotonic() < began + 600
+
+
+@pytest.mark.parametrize(
+    ("later", "least", "most"),
+    [("7", 7, 7), ("0", 0, 0), ("-3", 0, 0), ("soon", 0, 0), ("nan", 0, 0), ("1e9", 3600, 3600), ("", 0, 0)],
+)
+def test_what_retry_after_says(later: str, least: float, most: float) -> None:
+    assert least <= seconds_of(later) <= most
+
+
+def test_retry_after_may_be_a_date() -> None:
+    assert 3000 < seconds_of(formatdate(time.time() + 3500, usegmt=True)) <= 3600
+    assert seconds_of("Fri, 31 Dec 1999 23:59:59 GMT") == 0
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        of(token_ids=[10**6] * 8),
+        of(token_ids=[2**70] * 8),
+        lambda choice: choice | {"token_ids": [], "logprobs": {"content": []}},
+        lambda choice: "{",
+    ],
+)
+def test_a_probe_that_cannot_be_scored_loses_the_server(place: Place, spoil: Callable[[Choice], Any]) -> None:
+    """The other one samples, and the loss is told in a line; a server that says so once is asked again."""
+    bad, good = place.serve(), place.serve()
+    engine = place.open(attempts=2)
+    bad.faults.spoils, bad.faults.spoils_every = spoil, 1
+    engine.load(place.model.named_parameters(), 1)
+    assert [note for note in place.notes if f"engine: lost {bad.url}" in note and "\n" not in note]
+    before, last = good.begun, bad.begun
+    drawn(engine, 1)
+    assert (good.begun, bad.begun) == (before + 4, last)
+    bad.faults.spoils_every = 2
+    engine.load(place.model.named_parameters(), 2)
+    assert f"engine: {bad.url} is back, with version 2 of the weights" in place.notes
+    assert not any(server.lost for server in engine.servers.all)
+
+
+def test_a_server_that_a_killed_run_left_paused_goes_on(place: Place, expected: Found) -> None:
+    server = place.serve()
+    server.running.clear()
+    same(drawn(place.loaded(), 1), expected, 1)
 
 
 def test_a_server_that_answers_no_more_and_lives(place: Place, expected: Found) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from groupwise.view.run_files import RunFiles, open_runs
 
 Json = Mapping[str, Any]
 LONGEST_VALUE = 60
+NO_SETTING = ("seed", "name")
+"""What seeds of one setting may differ in."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,16 @@ def settings_of(directories: Sequence[str | Path]) -> list[Setting]:
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice:
         raise UserError(f"{twice} is named twice; expected different runs")
-    alike: dict[tuple[str, int], list[RunFiles]] = {}
-    times: Counter[tuple[str, str]] = Counter()
+    alike: list[list[RunFiles]] = []
     for run in runs:
         _refuse_unreadable(run)
-        recipe, seed = _without_seed(recipe_of(run)), str(recipe_of(run).get("seed"))
-        alike.setdefault((recipe, times[recipe, seed]), []).append(run)
-        times[recipe, seed] += 1
-    names = short_names([group[0].directory for group in alike.values()])
-    return [Setting(name, tuple(group)) for name, group in zip(names, alike.values(), strict=True)]
+        group = next((group for group in alike if _is_another_seed(group, run)), None)
+        if group is None:
+            alike.append([run])
+        else:
+            group.append(run)
+    names = short_names([group[0].directory for group in alike])
+    return [Setting(name, tuple(group)) for name, group in zip(names, alike, strict=True)]
 
 
 def recipe_of(run: RunFiles) -> dict[str, Any]:
@@ -69,7 +71,7 @@ def recipe_of(run: RunFiles) -> dict[str, Any]:
 def recipe_differences(first: Setting, other: Setting) -> list[tuple[str, str, str]]:
     """Returns every place where two settings' recipes differ, and what each has there. Stages stand beside each other
     by place where there are equally many, and by name otherwise."""
-    found = differing_parts(recipe_of(first.runs[0]), recipe_of(other.runs[0]), ("seed", "name"))
+    found = differing_parts(recipe_of(first.runs[0]), recipe_of(other.runs[0]), NO_SETTING)
     return [(place, _short(here), _short(there)) for place, here, there in found]
 
 
@@ -95,8 +97,12 @@ def _refuse_unreadable(run: RunFiles) -> None:
     raise UserError(f"{run.directory}: the run has not begun, so there is nothing to compare yet")
 
 
-def _without_seed(recipe: Json) -> str:
-    return json.dumps({name: value for name, value in recipe.items() if name not in ("seed", "name")}, sort_keys=True)
+def _is_another_seed(group: Sequence[RunFiles], run: RunFiles) -> bool:
+    """Says whether a run is of the recipe of a group, with a seed that the group has not."""
+    recipe, first = recipe_of(run), recipe_of(group[0])
+    if any(recipe_of(each).get("seed") == recipe.get("seed") for each in group):
+        return False
+    return next(differing_parts(first, recipe, NO_SETTING), None) is None
 
 
 def _short(value: Any) -> str:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, fields, is_dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from groupwise.config.identity import identity, ours, source_hash
+from groupwise.config.identity import identity, is_named_alone, ours, source_hash
 from groupwise.output.masking import MASK, masked, names_secret
 from groupwise.values.said import SAID_WHERE_SET
 
 SHOWN_ROWS = 3  # of a task's examples that are hashed at each end
+
+
+class Description(dict[str, Any]):
+    """This is the description of a value of a class of ours, which knows the options that have their default."""
+
+    def __init__(self, parts: Mapping[str, Any], at_default: Collection[str]) -> None:
+        super().__init__(parts)
+        self.at_default = frozenset(at_default)
 
 
 def describe(value: Any) -> Any:
@@ -42,8 +50,10 @@ def _described(value: Any, inside: tuple[int, ...]) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         said = [field for field in fields(value) if not _is_silent(field, getattr(value, field.name))]
         parts = {field.name: _part(field.name, getattr(value, field.name), below) for field in said}
-        source = {} if ours(type(value)) else {"sha256": source_hash(type(value))}
-        return {"is": type(value).__name__, **source, **parts}
+        named = {"is": type(value).__name__}
+        if not ours(type(value)):
+            return {**named, "sha256": source_hash(type(value)), **parts}
+        return Description(named | parts, [field.name for field in said if _has_default(field, value)])
     if isinstance(value, Mapping):
         return {str(key): _part(str(key), item, below) for key, item in value.items()}
     if isinstance(value, list | tuple) and (len(value) <= 2 * SHOWN_ROWS or not is_dataclass(value[0])):
@@ -58,9 +68,30 @@ def _is_silent(field: Field[Any], value: Any) -> bool:
     return SAID_WHERE_SET.items() <= field.metadata.items() and value == field.default
 
 
+def _has_default(field: Field[Any], value: Any) -> bool:
+    made = field.default if field.default_factory is MISSING else field.default_factory()
+    return made is not MISSING and bool(getattr(value, field.name) == made)
+
+
 def _part(name: str, value: Any, below: Callable[[Any], Any]) -> Any:
     """A secret is no part of a recipe: it is read from the environment, and one that is written down is masked."""
     return MASK if isinstance(value, str) and value and names_secret(name) else below(value)
+
+
+def as_described_now(theirs: Any, ours: Any) -> Any:
+    """Returns ``theirs``, a description that an earlier version made, as this version would have made it: options that
+    came since have their default, which is what there was without them, and code of ours is its name alone."""
+    if isinstance(theirs, Mapping):
+        now = ours if isinstance(ours, Mapping) else {}
+        kept = {key: as_described_now(part, now.get(key)) for key, part in theirs.items()}
+        if is_named_alone(theirs):
+            kept.pop("sha256", None)
+        alike = isinstance(ours, Description) and ours["is"] == theirs.get("is")
+        came = [key for key in ours.at_default if key not in theirs] if alike else []
+        return kept | {key: ours[key] for key in came}
+    if isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours):
+        return [as_described_now(part, now) for part, now in zip(theirs, ours, strict=True)]
+    return theirs
 
 
 def differences(ours: Any, theirs: Any) -> Iterator[str]:

@@ -123,7 +123,7 @@ class Index:
 
     @cached_property
     def _counts(self) -> list[int]:
-        """Runs of each question."""
+        """Counts the runs of words in each question; one at least."""
         return [max(len(separated(text)) - self.rule.size + 1, 1) for text in self._plain]
 
     @cached_property

@@ -249,7 +249,8 @@ COMPRESSIONS: dict[str, Callable[[bytes, int, str], bytes]] = {
 
 
 def charset_of(kind: str) -> str:
-    """``utf-8`` of ``text/html; charset="utf-8"``."""
+    """Returns the encoding that a content type names: ``utf-8`` of ``text/html; charset="utf-8"``; empty where it names
+    none."""
     for part in kind.split(";")[1:]:
         name, _, value = part.partition("=")
         if name.strip().lower() == "charset":

@@ -75,6 +75,9 @@ def refuse_other_inputs(
         raise UserError(
             f"{directory}: holds {strange[0]} and no corpus; expected an empty directory, or one of a build"
         )
+    if before is not None:
+        came = {name: value for name, value in _numbers(type(corpus)()) if name not in before.get("settings", {})}
+        before = before | {"settings": came | before.get("settings", {})}
     if before is not None and before != now and not rebuild:
         raise UserError(
             f"{directory} was built otherwise: {_differences(before, now)}; choose another --out, or --rebuild makes "

@@ -31,7 +31,7 @@ HYPHENATED = re.compile(r"(?<=\w)[-\u2010\u2011][^\S\n]*\n\s*(?=\w)")
 ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 COUNTED = re.compile("([\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2080-\u2089\u2150-\u215f])")
 """Raised and lowered digits and fractions: they are no digits of the number before them."""
-LOOK_ALIKES = {
+LOOK_ALIKES: dict[int, int | str | None] = {
     **str.maketrans("АаВвЕеКкМмНнОоРрСсТтУуХхІіЈјЅѕӀӏԁһԛԝοΟ", "AaBbEeKkMmHhOoPpCcTtYyXxIiJjSsIldhqwoO"),
     **str.maketrans("ΑΒΕΖΗΙΚΜΝΡΤΥΧαινρυκ", "ABEZHIKMNPTYXaivpuk"),
     **str.maketrans("ոսօհցոզԼՏԱ", "nuohgnqLSU"),

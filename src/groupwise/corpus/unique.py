@@ -86,7 +86,7 @@ class Pages:
 
     @classmethod
     def read(cls, directory: Path, names: Sequence[str]) -> Pages:
-        """Reads what ``deduplicate`` wrote."""
+        """Reads the pages that ``deduplicate`` wrote, all archives of ``names`` in their order."""
         from pyarrow import parquet
 
         tables = [parquet.read_table(directory / "unique" / f"{name}.parquet") for name in names]

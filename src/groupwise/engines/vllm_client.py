@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,15 +22,18 @@ GENERATE = "/inference/v1/generate"
 MOST_BYTES = 256 << 20
 """Of an answer: a context of a million tokens with their log-probabilities is a quarter of it."""
 SHOWN_LETTERS = 300
+MOST_RETRY_SECONDS = 3600.0
 
 
 class ServerError(Exception):
     """This error says what a server said, or that it said nothing."""
 
-    def __init__(self, url: str, reason: str, status: int = 0) -> None:
+    def __init__(self, url: str, reason: str, status: int = 0, retry_seconds: float = 0.0) -> None:
         super().__init__(f"{url}: {reason}")
         self.status = status
         """The HTTP status; 0: no answer came."""
+        self.retry_seconds = retry_seconds
+        """After so long it may be asked again (Retry-After); 0: it does not say."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,24 @@ class Address:
         plain = parts.username is None and parts.password is None and not parts.query and not parts.fragment
         if parts.scheme not in ("http", "https") or not parts.hostname or not plain or not url.isprintable():
             raise UserError(f"engine.urls: seen {visible(url.rpartition('@')[2])!r}; {expected}")
+        if port == 0 or not parts.path.isascii() or not _is_name(parts.hostname):
+            raise UserError(f"engine.urls: seen {visible(url)!r}; {expected}, with a port from 1 and a plain path")
         secure = parts.scheme == "https"
         return Address(url.rstrip("/"), secure, parts.hostname, port or (443 if secure else 80), parts.path.rstrip("/"))
+
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """Returns what two spellings of one address have in common."""
+        return self.host.rstrip("."), self.port, self.path
+
+
+def _is_name(host: str) -> bool:
+    """Says whether a host can be looked up at all."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return " " not in host
 
 
 @dataclass(frozen=True)
@@ -107,21 +127,33 @@ class Client:
         finally:
             timer.cancel()
             connection.close()
-        return self._read(path, answer.status, said)
+        return self._read(path, answer.status, said, answer.getheader("Retry-After") or "")
 
-    def _read(self, path: str, status: int, said: bytes) -> Any:
+    def _read(self, path: str, status: int, said: bytes, later: str) -> Any:
         url = self.address.url
         if status != 200:
             text = visible(" ".join(said[:4000].decode("utf-8", "replace").split()))
             if self.key:
                 text = text.replace(self.key, "***")
-            raise ServerError(url, f"{path} answered {status}: {text[:SHOWN_LETTERS]}", status)
+            raise ServerError(url, f"{path} answered {status}: {text[:SHOWN_LETTERS]}", status, seconds_of(later))
         if len(said) > MOST_BYTES:
             raise ServerError(url, f"{path} answered more than {MOST_BYTES >> 20} MiB")
         try:
             return json.loads(said) if said.strip() else None
         except (ValueError, RecursionError):
             raise ServerError(url, f"{path}: the answer is not JSON, or was cut short") from None
+
+
+def seconds_of(later: str) -> float:
+    """Reads Retry-After: seconds, or a date. Returns 0 where it says neither, and an hour at most."""
+    try:
+        seconds = float(later)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(later).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return min(seconds, MOST_RETRY_SECONDS) if seconds > 0 else 0.0
 
 
 class HangUp:

@@ -192,16 +192,29 @@ class VLLMEngine(RolloutEngine):
         for server in self.servers.all:
             if server.lost:
                 continue
-            try:
-                gap = probe.gap(server, 0.0, 1.0)
-                heated = probe.gap(server, OTHER_TEMPERATURE, OTHER_TEMPERATURE) if first else gap
-                raw = probe.gap(server, OTHER_TEMPERATURE, 1.0) if heated > self._limit() else heated
-            except ServerError as error:
-                self.servers.lose(server, str(error))
+            found = self._probed(probe, server, first)
+            if isinstance(found, ServerError):
+                self.servers.lose(server, str(found))
                 continue
+            gap, heated, raw = found
             worst = max(worst, gap)
             self._refuse(server, gap, heated, raw)
         self.gaps.append(worst)
+
+    def _probed(self, probe: Probe, server: Server, first: bool) -> tuple[float, float, float] | ServerError:
+        """Returns how far a server and the weights are apart when it draws greedily, when it samples, and when what it
+        says then is read as of temperature 1; or the error of the last attempt."""
+        failed = ServerError(server.url, "was never asked")
+        for _ in range(self.rules.attempts):
+            try:
+                gap = probe.gap(server, 0.0, 1.0)
+                heated = probe.gap(server, OTHER_TEMPERATURE, OTHER_TEMPERATURE) if first else gap
+                return gap, heated, probe.gap(server, OTHER_TEMPERATURE, 1.0) if heated > self._limit() else heated
+            except ServerError as error:
+                failed = error
+                if not error.status:
+                    break
+        return failed
 
     def _refuse(self, server: Server, gap: float, heated: float, raw: float) -> None:
         limit = self._limit()

@@ -22,7 +22,7 @@ def clients_of(urls: Sequence[str], timeout_seconds: float, key: str) -> list[Cl
     if not urls:
         raise UserError("engine.urls: seen none; expected the addresses of vLLM servers")
     addresses = [Address.of(url) for url in urls]
-    if len({address.url for address in addresses}) < len(addresses):
+    if len({address.place for address in addresses}) < len(addresses):
         raise UserError("engine.urls: the same address stands twice; name each server once")
     return [Client(address, timeout_seconds, key) for address in addresses]
 
@@ -41,7 +41,9 @@ def open_engine(
         ask(server, tokenizer)
     model_config = live.config if live is not None else _config_of(directory)
     longest = vars(model_config.get_text_config()).get("max_position_embeddings")
-    contexts = [server.context_tokens for server in servers if server.context_tokens]
+    contexts = [server.context_tokens for server in servers if server.context_tokens > 0]
+    if not contexts and not longest:
+        raise UserError("engine.urls: neither the servers nor the model's config.json say how long a context may be")
     context = min([*contexts, int(longest)] if longest else contexts)
     if longest and context < int(longest):
         note(f"engine: the servers' context is {context} tokens, the model's {longest}; nothing longer is sampled")
@@ -57,7 +59,9 @@ def ask(server: Server, tokenizer: Any) -> None:
     try:
         server.client.get("/health", brief)
     except ServerError as error:
-        raise UserError(f"engine.urls: {error}; no vLLM server answers there: {START}") from error
+        _refuse_key(error)
+        here = "what answers there is no vLLM server" if error.status else "no vLLM server answers there"
+        raise UserError(f"engine.urls: {error}; {here}: {START}") from error
     _ask_model(server, brief)
     _ask_routes(server, brief)
     _ask_tokenizer(server, tokenizer, brief)
@@ -69,35 +73,47 @@ def ask(server: Server, tokenizer: Any) -> None:
         )
 
 
+def _refuse_key(error: ServerError) -> None:
+    """Raises UserError where a server wants another key."""
+    if error.status == 401:
+        raise UserError(f"engine.urls: {error}; it wants a key, or another one, in GROUPWISE_VLLM_KEY") from error
+
+
 def _ask_model(server: Server, brief: float) -> None:
     try:
         [first, *_] = server.client.get("/v1/models", brief)["data"]
         server.model, server.context_tokens = str(first["id"]), int(first.get("max_model_len") or 0)
-    except (ServerError, KeyError, TypeError, ValueError) as error:
+    except (ServerError, KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, ServerError):
+            _refuse_key(error)
         raise UserError(f"engine.urls: {server.url} is no vLLM server: /v1/models names no model ({error})") from error
 
 
 def _ask_routes(server: Server, brief: float) -> None:
-    """Says whether it takes token ids, and can be given weights."""
+    """Says whether it takes token ids, and can be given weights. One that was left paused, by a run that ended while it
+    gave it weights, goes on."""
     try:
-        server.generate({"token_ids": [1], "sampling_params": {"max_tokens": 1, "logprobs": 0, "detokenize": False}})
+        paused = server.client.get("/is_paused", brief)
+        if isinstance(paused, dict) and paused.get("is_paused") is True:
+            server.client.post("/resume", timeout=brief)
     except ServerError as error:
-        more = "; it wants --enable-scale-out" if error.status == 403 else ""
-        key = "; it wants a key, in GROUPWISE_VLLM_KEY" if error.status == 401 else ""
-        raise UserError(f"engine.urls: {error}: {GENERATE} does not serve{more}{key}; {START}") from error
-    try:
-        server.client.get("/is_paused", brief)
-    except ServerError as error:
+        _refuse_key(error)
         raise UserError(
             f"engine.urls: {error}: the server cannot be given new weights; it wants VLLM_SERVER_DEV_MODE=1 in its "
             f"environment; {START}"
         ) from error
     try:
+        server.generate({"token_ids": [1], "sampling_params": {"max_tokens": 1, "logprobs": 0, "detokenize": False}})
+    except ServerError as error:
+        _refuse_key(error)
+        more = "; it wants --enable-scale-out" if error.status == 403 else ""
+        raise UserError(f"engine.urls: {error}: {GENERATE} does not serve{more}; {START}") from error
+    try:
         config = server.client.get("/server_info?config_format=json", 60.0)["vllm_config"]
         model, lora = config["model_config"], config.get("lora_config") or {}
         server.told = {name: model[name] for name in ("dtype", "logprobs_mode") if model.get(name)}
         server.adapter_rank = int(lora.get("max_lora_rank") or 0)
-    except (ServerError, KeyError, TypeError, ValueError, AttributeError):
+    except (ServerError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         server.told = {}  # older servers say it as text; the probe after the first load finds out
 
 
@@ -108,6 +124,8 @@ def _ask_tokenizer(server: Server, tokenizer: Any, brief: float) -> None:
     try:
         theirs = server.client.post("/tokenize", body, brief)["tokens"]
     except (ServerError, KeyError, TypeError):
+        theirs = None
+    if not isinstance(theirs, list):
         return  # it has no tokenizer (--skip-tokenizer-init); the probe after the first load finds another model
     if theirs != ours:
         place = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), len(ours))

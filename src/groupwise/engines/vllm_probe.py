@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from groupwise.engines.vllm_client import ServerError
 from groupwise.engines.vllm_servers import Server
+from groupwise.output.counting import counted
 
 PROMPT, DRAWN = 8, 8
 
@@ -44,13 +46,18 @@ class Probe:
 
     @torch.inference_mode()
     def gap(self, server: Server, temperature: float, scored_at: float) -> float:
-        """Returns the largest difference, in nats, between a server and the weights on a completion."""
+        """Returns the largest difference, in nats, between a server and the weights on a completion. Raises
+        ServerError where it gives none."""
         head = self._twin.get_output_embeddings().weight
-        prompt = [token % self._twin.config.get_text_config().vocab_size for token in range(1, PROMPT + 1)]
+        vocabulary = self._twin.config.get_text_config().vocab_size
+        prompt = [token % vocabulary for token in range(1, PROMPT + 1)]
         rule = {"temperature": temperature, "seed": 1, "max_tokens": DRAWN, "logprobs": 0}
         rule |= {"ignore_eos": True, "detokenize": False}
         choice = server.generate({"token_ids": prompt, "sampling_params": rule})
         tokens, said = choice["token_ids"], [each["logprob"] for each in choice["logprobs"]["content"]]
+        if len(tokens) != DRAWN or not all(0 <= token < vocabulary for token in tokens):
+            words = f"a completion of {counted(len(tokens), 'token')}, or of ids beyond {vocabulary:,}"
+            raise ServerError(server.url, f"{words}, where {DRAWN} of the vocabulary were asked for", 500)
         ids = torch.tensor([[*prompt, *tokens]], device=head.device)
         given = {"input_ids": ids[:, :-1], "use_cache": False}
         found = functional_call(self._twin, self._given, (), given, tie_weights=False)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,10 @@ LOAD_ADAPTER, UNLOAD_ADAPTER = "/v1/load_lora_adapter", "/v1/unload_lora_adapter
 HEALTH_SECONDS = 10.0
 ROUNDED = 1e-3
 """A sure token's log-probability may be above 0 by rounding."""
+NONE = -9999.0
+"""So vLLM writes a log-probability that it has not."""
+TOKEN = "token_id:"
+"""So vLLM writes, beside a log-probability, whose it is."""
 UPDATE_ROUTE = "/update_weight_version"
 
 
@@ -79,11 +82,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Returns where it listens."""
+        """Returns the address at which the server listens."""
         return self.client.address.url
 
     def healthy(self) -> bool:
-        """Asks whether it lives."""
+        """Asks the server whether it lives; one that does not answer in time does not."""
         try:
             self.client.get("/health", min(HEALTH_SECONDS, self.client.timeout_seconds))
         except ServerError:
@@ -99,15 +102,16 @@ class Server:
         with self._named(asked.name if asked else "") as name:
             answer = self.client.post(GENERATE, {"model": name or self.model, **body}, opened=opened)
         try:
-            choice: dict[str, Any] = answer["choices"][0]
-            logprobs = [each["logprob"] for each in choice["logprobs"]["content"]]
-            whole = is_whole(choice["token_ids"], logprobs)
-        except (KeyError, IndexError, TypeError, AttributeError):
+            [choice] = answer["choices"]
+            content = choice["logprobs"]["content"]
+            whole = is_whole(choice["token_ids"], [each["logprob"] for each in content])
+            whole = whole and names_its_tokens(choice["token_ids"], content)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
             whole = False
         if not whole:
-            words = f"{GENERATE}: the answer lacks token ids or a log-probability of at most 0 for each"
+            words = f"{GENERATE}: the answer is no choice of token ids with a log-probability of at most 0 for each"
             raise ServerError(self.url, words, status=500)
-        return choice
+        return dict(choice)
 
     @contextmanager
     def _named(self, name: str) -> Iterator[str]:
@@ -170,9 +174,18 @@ class Server:
 
 def is_whole(tokens: Any, logprobs: Sequence[Any]) -> bool:
     """Says whether an answer holds ids, and a logarithm of a probability for each."""
-    numbers = all(type(each) in (int, float) and -math.inf < each <= ROUNDED for each in logprobs)
+    numbers = all(type(each) in (int, float) and NONE < each <= ROUNDED for each in logprobs)
     return (
         type(tokens) is list and len(tokens) == len(logprobs) and all(type(each) is int for each in tokens) and numbers
+    )
+
+
+def names_its_tokens(tokens: Sequence[int], content: Sequence[Mapping[str, Any]]) -> bool:
+    """Says whether each log-probability is of its token, where it is said whose it is."""
+    said = [each.get("token") for each in content]
+    return all(
+        not (isinstance(name, str) and name.startswith(TOKEN)) or name == f"{TOKEN}{token}"
+        for token, name in zip(tokens, said, strict=True)
     )
 
 
@@ -184,6 +197,11 @@ class Servers:
         self.all, self.note = servers, note
         self._lock = threading.Condition()
         self._closed = False
+
+    @property
+    def several(self) -> bool:
+        """Says whether more than one server is asked."""
+        return sum(not server.lost for server in self.all) > 1
 
     @contextmanager
     def least_loaded(self, avoid: Server | None = None) -> Iterator[Server]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ class VLLMStream(Stream):
 
     def _completion(self, place: Place, request: Request) -> Completion:
         """Asks one server after the other. Raises UserError where none gives it."""
-        means, failed, reasons = self._means, None, list[str]()
+        means, failed, reasons, wanted = self._means, None, list[str](), 0.0
         rule = self._rule(place, request)
         body = {"token_ids": [*request.tokens, *request.forced], "sampling_params": rule}
         while len(reasons) < means.rules.attempts:
@@ -152,7 +153,7 @@ class VLLMStream(Stream):
                 except ServerError as error:
                     self._refuse_given(place)
                     reasons.append(str(error))
-                    failed = server
+                    failed, wanted = server, error.retry_seconds
                     if error.status == 404 and asked and asked.name:  # it began anew, without the adapters
                         means.renew(server, updates)
                         continue
@@ -164,10 +165,18 @@ class VLLMStream(Stream):
                 finally:
                     with self._lock:
                         self._open.pop(place, None)
-            threading.Event().wait(PAUSE_SECONDS * len(reasons))
+            if len(reasons) < means.rules.attempts:
+                self._pause(place, max(PAUSE_SECONDS * len(reasons), 0.0 if means.servers.several else wanted))
         raise UserError(
             f"engine: a completion failed {len(reasons)} times, the last with: {reasons[-1]}; see the server's log"
         )
+
+    def _pause(self, place: Place, seconds: float) -> None:
+        """Waits, unless the completion is given up meanwhile."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._refuse_given(place)
+            threading.Event().wait(min(left, PAUSE_SECONDS))
 
     def _opened(self, place: Place, open: Any) -> None:
         with self._lock:
@@ -212,23 +221,29 @@ class VLLMStream(Stream):
             raise ServerError(server.url, words, 500)
         if len(tokens) > most or (not finished and len(tokens) < most):
             raise ServerError(server.url, f"a completion of {len(tokens)} tokens, where {most} were asked for", 500)
-        if self._sampling.stop_strings:
-            tokens, finished = self._cut(tokens, finished)
-            logprobs = logprobs[: len(tokens)]
+        tokens, ended = self._cut(tokens)
+        logprobs = logprobs[: len(tokens)]
         if not tokens:
             raise ServerError(server.url, "a completion without a token", 500)
-        spans = self._spans(choice, server, asked, updates, len(tokens))
+        if finished and not ended and not self._sampling.stop_strings:
+            raise ServerError(server.url, "a completion that ended, without a token that ends one", 500)
+        try:
+            spans = self._spans(choice, server, asked, updates, len(tokens))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            raise ServerError(server.url, "a completion whose weight_versions are no spans", 500) from None
+        finished = finished or ended
         if len(spans) == 1:
             return Completion(tokens, logprobs, finished, spans[0][0])
         return Completion(tokens, logprobs, finished, min(each for each, _ in spans), versions=spans)
 
-    def _cut(self, tokens: tuple[int, ...], finished: bool) -> tuple[tuple[int, ...], bool]:
-        """Ends a completion with the token that completes a stop string or is a stop token, as all our engines do."""
+    def _cut(self, tokens: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
+        """Ends a completion with the token that completes a stop string or is a stop token, as all our engines do, and
+        says whether there is one."""
         text = StopText(self._sampling, self._means.spelling)
         for place, token in enumerate(tokens):
             if text.ends_with(token) or token in self._sampling.stop_tokens:
                 return tokens[: place + 1], True
-        return tokens, finished
+        return tokens, False
 
     def _spans(
         self, choice: dict[str, Any], server: Server, asked: Weights | None, updates: int, length: int

@@ -14,10 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Connection
 from typing import Any
 
-import cloudpickle
 import torch
 import torch.distributed as dist
 
@@ -25,7 +24,9 @@ from groupwise.errors import UserError
 from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
 from groupwise.learners.fingerprint import code_fingerprint, different
 from groupwise.learners.launch import PARENT, started_by_torchrun
+from groupwise.learners.meeting import Door
 from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
+from groupwise.learners.sending import SHORT_BYTES, Sending, packed
 from groupwise.learning.stop_request import stop_request, stop_signal
 
 FOLLOWER = "groupwise.learners.follower"
@@ -53,13 +54,24 @@ class Ranks:
         self._store = of_this_attempt(own) if own else store_of_all()
         key = bytes.fromhex(secrets.token_hex(32))
         host = os.environ["MASTER_ADDR"] if self._given else "127.0.0.1"
-        with Listener(("" if self._given else host, 0), backlog=count, authkey=key) as listener:
-            tell(self._store, f"{host}:{listener.address[1]}", key, timeout_seconds)
-            atexit.register(self.close)
-            if own:
-                self._start(own.port)
-            self._meet(listener, key)
-        join(self._store, 0, count, timeout_seconds, key)
+        atexit.register(self.close)
+        try:
+            with Door("" if self._given else host, key, count) as door:
+                tell(self._store, f"{host}:{door.port}", key, timeout_seconds)
+                if own:
+                    self._start(own.port)
+                self._meet(door, key)
+            self._join(key)
+        except BaseException:
+            self.close()
+            raise
+
+    def _join(self, key: bytes) -> None:
+        """Raises RankLost where the processes do not find each other."""
+        try:
+            join(self._store, 0, self.count, self.timeout, key)
+        except (RuntimeError, OSError) as error:
+            raise self._explained(error) from error
 
     def _start(self, port: int) -> None:
         threads = str(max(1, torch.get_num_threads() // self.count))
@@ -75,24 +87,28 @@ class Ranks:
                 start_new_session=True,  # a terminal's Ctrl-C is rank 0's to answer
             )
 
-    def _meet(self, listener: Listener, key: bytes) -> None:
-        """Waits for the others. Raises UserError for one that computes with other code."""
+    def _meet(self, door: Door, key: bytes) -> None:
+        """Waits for the others. Raises UserError for one that computes with other code, RankLost for one that does not
+        come."""
         ours, until = code_fingerprint(), time.monotonic() + self.timeout
-        for rank in range(1, self.count):
-            while not is_here(self._store, rank, key):
-                time.sleep(0.02)
-                if time.monotonic() > until:
-                    raise self._gone(f"rank {rank} of {self.count} did not come within {self.timeout:g} s")
-                if rank in self.processes and self.processes[rank].poll() is not None:
-                    raise self._gone(f"rank {rank} {self._state(rank)} before it began")
-        for _ in range(1, self.count):
-            link = listener.accept()
-            rank, theirs = link.recv()
+        while len(self._links) < self.count - 1:
+            self._refuse_absent(key, until)
+            met = door.next(POLL_SECONDS)
+            if met is None:
+                continue
+            link, (rank, theirs) = met
             self._links[rank] = link
             if other := different(ours, theirs):
                 pairs = ", ".join(f"{name} {theirs.get(name)} (rank 0: {ours.get(name)})" for name in other)
-                self.close()
                 raise UserError(f"rank {rank} of {self.count} has other code: {pairs}; expected the same everywhere")
+
+    def _refuse_absent(self, key: bytes, until: float) -> None:
+        for rank in (rank for rank in range(1, self.count) if rank not in self._links):
+            if rank in self.processes and self.processes[rank].poll() is not None:
+                raise self._gone(f"rank {rank} {self._state(rank)} before it began")
+            if time.monotonic() > until:
+                half = ": it was here, and did not go on" if is_here(self._store, rank, key) else ""
+                raise self._gone(f"rank {rank} of {self.count} did not come within {self.timeout:g} s{half}")
 
     @property
     def is_over(self) -> bool:
@@ -138,8 +154,15 @@ class Ranks:
         return packed(message)
 
     def _send(self, data: bytes) -> None:
-        for link in self._links.values():
-            link.send_bytes(data)
+        """Tells all of them. A long message to one that reads nothing would not end by itself."""
+        for rank, link in self._links.items():
+            if len(data) <= SHORT_BYTES:
+                link.send_bytes(data)
+                continue
+            sent = Sending(link, data)
+            self._await(rank, sent.ended)
+            if sent.error:
+                raise sent.error
 
     def _answers(self) -> list[Any]:
         """Returns what the other processes returned, by rank."""
@@ -148,7 +171,7 @@ class Ranks:
 
     def _answer(self, rank: int, link: Connection) -> Any:
         try:
-            self._await(rank, link)
+            self._await(rank, link.poll)
             kind, value, *stopped = pickle.loads(link.recv_bytes())
         except (EOFError, OSError) as error:
             raise self._gone(f"rank {rank} {self._state(rank)}") from error
@@ -159,11 +182,12 @@ class Ranks:
             request.signal = stopped[0]  # whichever process is asked to stop, all of them do
         return value
 
-    def _await(self, rank: int, link: Connection) -> None:
-        """Waits until a process says something; not as long where this one was asked to stop."""
+    def _await(self, rank: int, came: Callable[[float], bool]) -> None:
+        """Waits until a process says something, or has taken what it was told; not as long where this one was asked to
+        stop. ``came`` waits for so many seconds, and says whether it is so."""
         until = time.monotonic() + self.timeout
         stop_by = until
-        while not link.poll(min(POLL_SECONDS, self.timeout)):
+        while not came(min(POLL_SECONDS, self.timeout)):
             now, number = time.monotonic(), stop_signal()
             stop_by = min(stop_by, now + STOP_SECONDS) if number else until
             if now > until:
@@ -262,15 +286,3 @@ def release_ranks() -> None:
     if not Ranks.begun:
         tell_over(store_of_all(), int(os.environ["WORLD_SIZE"]))
     end_ranks()
-
-
-def packed(message: Any) -> bytes:
-    """Returns a message in bytes, with the classes of a recipe's own file in it. Raises UserError for what can't
-    travel."""
-    try:
-        return bytes(cloudpickle.dumps(message))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"learner FSDP: the other processes can't be told of this algorithm ({error}); expected slots that hold "
-            "plain values"
-        ) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from groupwise.config.describe import differences, parts_that_differ
+from groupwise.config.describe import as_described_now, differences, parts_that_differ
 from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.storage.manifest import damage
@@ -17,10 +17,14 @@ SHOWN = 3
 Recipe = Mapping[str, Any]
 
 FREE = re.compile(
-    r"checkpoints\..*|learner\.(is|processes|timeout_seconds)|evaluation\..*|evaluate_first|sinks(?:\..*)?|engine\.threads"
+    r"checkpoints\..*|evaluation\..*|evaluate_first|sinks(?:\..*)?|engine\.threads"
+    r"|learner\.(is|processes|context|timeout_seconds|tokens_per_micro_batch|checkpointing)"
+    r"|engine\.(urls(\.\d+)?|weights|concurrent|in_flight|timeout_seconds|attempts|transfer|largest_gap)"
     r"|stages\.\d+\.(checkpoint_every|evaluate_every|most_skipped_steps|most_unscored)"
+    r"|stages\.\d+\.(task\.turns\.processes|algorithm\.(source\.)+side_by_side)"
 )
-"""What no number of a step depends on, other than by rounding: several processes add in another order than one."""
+"""What no number of a step depends on, other than by rounding: several processes and smaller micro-batches add in
+another order, and servers say the same wherever they stand."""
 QUICK = ("evaluation.during", "evaluation.during_samples")
 """Of the evaluations inside a stage; the others are made again under another plan."""
 LENGTH = re.compile(r"stages\.(\d+)\.(?:steps|schedule_steps)")
@@ -30,7 +34,7 @@ REASONS = {
     r"model(\..*)?": "it is what the run began with",
     r"name": "it names the run in what is written already",
     r"stages": "a stage more or less is another run; a further one can be a run of its own, with this one's model",
-    r"learner\.(threads|tokens_per_micro_batch|device|dtype|checkpointing)|engine\..*": "another rounds otherwise",
+    r"learner\.(threads|device|dtype)|engine\..*": "another rounds otherwise",
     r"stages\.\d+\.task.*": "the steps already taken are of these rows, rewards and prompts",
     r".*": "the steps already taken were made with it",
 }
@@ -70,6 +74,7 @@ class Changes:
 def accepted(place: RunFiles, ours: Recipe, theirs: Recipe) -> Changes:
     """Returns what may change from ``theirs``, the recipe recorded in ``place``, to ``ours``. Raises UserError, with
     the reason for each option, where something may not."""
+    theirs = as_described_now(theirs, ours)
     refused: list[str] = []
     lengthened: list[str] = []
     paths = [path for path, _, _ in parts_that_differ(ours, theirs)]
