@@ -33,6 +33,9 @@ deepseekmath = Corpus()
 """DeepSeekMath's loop (arXiv 2402.03300, section 2.1) with a classifier that also learns of a few pages of one source:
 logistic regression in place of fastText."""
 
+deepseekmath_fasttext = Corpus(classifier=FastText())
+"""The same with fastText, at settings for some hundred pages."""
+
 deepseekmath_published = Corpus(
     classifier=FastText(
         dimension=256, rate=0.1, words=3, least=3, epochs=3, updates=0, segment=0, negatives=1.0, buckets=2_000_000
@@ -50,6 +53,7 @@ openwebmath = Corpus(
 
 PRESETS = {
     "deepseekmath": deepseekmath,
+    "deepseekmath_fasttext": deepseekmath_fasttext,
     "deepseekmath_published": deepseekmath_published,
     "openwebmath": openwebmath,
 }
