@@ -58,7 +58,8 @@ class Terms:
 
     def gathered(self, pages: Vector, size: int) -> Vector:
         """The sum over pages of their terms times a number of each page, ``[size]``."""
-        return numpy.bincount(self.terms, self.values * numpy.repeat(pages, numpy.diff(self.starts)), size)
+        values = self.values * numpy.repeat(pages, numpy.diff(self.starts))
+        return numpy.bincount(self.terms, values, size).astype(numpy.float64, copy=False)
 
     def _sums(self, values: Vector) -> Vector:
         totals = numpy.concatenate([[0.0], numpy.cumsum(values)])
