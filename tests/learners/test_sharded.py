@@ -29,7 +29,7 @@ from groupwise.runs.session import run
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
 from groupwise.training.update import prepare
-from groupwise.types import Example, Group, flatten
+from groupwise.types import Example, Group, Rollout, flatten
 
 EXACT: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 40}
 TWO: dict[str, Any] = {"processes": 2, "timeout_seconds": 60}
@@ -131,6 +131,46 @@ def test_two_processes_learn_what_one_learns(case: Case, tiny_model: Path, group
         found = [learned(learner, case, groups) for learner in (two, one)]
         close = {"rel": max(case.close * 5, 1e-6), "abs": max(case.close, 1e-7)}
         assert found[0] == pytest.approx(found[1], **close)
+
+
+SHAPES: dict[str, tuple[int, list[tuple[int, list[int]]]]] = {
+    "one completion of one token": (40, [(1, [1, 1])]),
+    "fewer tokens than divide": (1, [(1, [1, 2]), (3, [1, 1])]),
+    "a prompt longer than a share": (16, [(30, [1, 1, 1]), (1, [9, 1])]),
+    "long beside short": (24, [(2, [23, 1]), (7, [5, 4]), (1, [1, 1])]),
+    "fewer rows than processes": (200, [(3, [4, 3])]),
+}
+
+
+@pytest.mark.parametrize("several", [{}, DIVIDED], ids=["whole", "divided"])
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_lengths_that_divide_badly(
+    shape: tuple[int, list[tuple[int, list[int]]]],
+    several: dict[str, int],
+    tiny_model: Path,
+    make_rollout: Callable[..., Rollout],
+) -> None:
+    """Of each group: the prompt's length, and those of its completions. Some processes have nothing to compute."""
+    budget, lengths = shape
+    made = []
+    for number, (asked, sizes) in enumerate(lengths):
+        prompt = [5 + (7 * place + number) % 200 for place in range(asked)]
+        rollouts = [
+            make_rollout(prompt, [9 + (3 * place + row) % 200 for place in range(size)], rewards={size - 1: float(row)})
+            for row, size in enumerate(sizes)
+        ]
+        made.append(Group(rollouts[0].prompt, tuple(rollouts)))
+    options = EXACT | {"tokens_per_micro_batch": budget}
+    case = CASES["a KL and an entropy bonus"]
+    with (
+        closing(opened(Local(**options), case, tiny_model)) as one,
+        closing(opened(FSDP(**options, **TWO, **several), case, tiny_model)) as two,
+    ):
+        for _ in range(2):
+            found = [learned(learner, case, made) for learner in (two, one)]
+            assert found[0] == pytest.approx(found[1], rel=1e-9, abs=1e-9)
+        rollouts = flatten(made)
+        torch.testing.assert_close(two.logprobs(rollouts, 1.0), one.logprobs(rollouts, 1.0), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)

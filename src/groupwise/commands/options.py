@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
-import itertools
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Annotated, Any, NoReturn, get_type_hints
 import tyro
 
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
+from groupwise.commands.option_errors import told
 from groupwise.commands.option_names import NOT_OFFERED, OptionNames
 from groupwise.errors import UserError
 from groupwise.foreign import explain, refusal
@@ -224,7 +224,7 @@ def parse_value(view: type, default: Any, arguments: Sequence[str], program: str
     except SystemExit as end:
         if not end.code:
             raise
-        raise UserError(f"{_unboxed(said.getvalue())}; --help lists the options") from None
+        raise UserError(told(said.getvalue())) from None
 
 
 @contextlib.contextmanager
@@ -238,17 +238,6 @@ def _without_source() -> Iterator[None]:
         yield
     finally:
         del sys.modules[RECIPE_MODULE]
-
-
-def _unboxed(text: str) -> str:
-    """The first paragraph of a box, under its title; rules are of other characters where output is not Unicode."""
-    lines = [line.strip("│| ") for line in text.splitlines()[1:]]
-    paragraph = itertools.takewhile(_has_words, itertools.dropwhile(lambda line: not _has_words(line), lines))
-    return " ".join(paragraph).rstrip(".")
-
-
-def _has_words(line: str) -> bool:
-    return any(letter.isalnum() for letter in line)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from groupwise.errors import UserError
 from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
 from groupwise.learners.fingerprint import code_fingerprint, different
 from groupwise.learners.launch import PARENT, started_by_torchrun
-from groupwise.learners.meeting import Door
+from groupwise.learners.meeting import Door, Sending
 from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
 from groupwise.learning.stop_request import stop_request, stop_signal
 
@@ -63,17 +63,11 @@ class Ranks:
                 if own:
                     self._start(own.port)
                 self._meet(door, key)
-            self._join(key)
-        except BaseException:
+            join(self._store, 0, count, timeout_seconds, key)
+        except BaseException as error:
+            told = self._explained(error) if of_transport(error) else error
             self.close()
-            raise
-
-    def _join(self, key: bytes) -> None:
-        """Raises RankLost where the processes do not find each other."""
-        try:
-            join(self._store, 0, self.count, self.timeout, key)
-        except (RuntimeError, OSError) as error:
-            raise self._explained(error) from error
+            raise told from None
 
     def _start(self, port: int) -> None:
         threads = str(max(1, torch.get_num_threads() // self.count))
@@ -256,27 +250,6 @@ class Ranks:
             del _open[0]
 
 
-class Sending:
-    """This sends a long message in a thread of its own."""
-
-    def __init__(self, link: Connection, data: bytes) -> None:
-        self.error: OSError | TypeError | None = None
-        self._link, self._data = link, data
-        self._thread = threading.Thread(target=self._send, name="tell", daemon=True)
-        self._thread.start()
-
-    def _send(self) -> None:
-        try:
-            self._link.send_bytes(self._data)
-        except (OSError, TypeError) as error:  # the latter where it is closed meanwhile
-            self.error = error
-
-    def ended(self, seconds: float) -> bool:
-        """Waits for so long at most, and says whether it is over."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-
 _open: dict[int, Ranks] = {}
 
 
@@ -305,7 +278,7 @@ def end_ranks() -> None:
 
 
 def release_ranks() -> None:
-    """Lets the processes that torchrun started go, where the run is over and needed none of them."""
+    """Lets the processes that torchrun started go, where a run needed none of them."""
     if not Ranks.begun:
         tell_over(store_of_all(), int(os.environ["WORLD_SIZE"]))
     end_ranks()

@@ -165,7 +165,7 @@ function brief(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
   if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
-  if (size && size < 1e-3) return value.toExponential(0).replace("-", "−");
+  if (size && size < 1e-3) return (+value.toPrecision(2)).toExponential().replaceAll("-", "−");
   return String(+value.toPrecision(6)).replace("-", "−");
 }
 

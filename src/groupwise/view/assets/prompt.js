@@ -41,6 +41,7 @@ function apart(main, found, state) {
   const chosen = { old: state.old ?? String(found.steps[0].step), new: state.new ?? String(found.steps.at(-1).step), which: state.which ?? "best" };
   const body = el("div", { class: "two" });
   const alone = found.steps.length === 1;
+  const single = alone && found.steps[0].rollouts.length === 1;
   const pick = (step, which) => {
     const own = found.steps.find((one) => String(one.step) === chosen[step]) ?? found.steps[0];
     const order = [...own.rollouts].sort((a, b) => (b.reward ?? -Infinity) - (a.reward ?? -Infinity));
@@ -50,14 +51,14 @@ function apart(main, found, state) {
     remember("prompt", { run: state.run, stage: state.stage, example: state.example, ...chosen });
     const [[before, a], [after, b]] = alone ? ["best", "worst"].map((which) => pick("old", which)) : [pick("old", chosen.which), pick("new", chosen.which)];
     const [left, right] = sideBySide(a.text, b.text);
-    fill(body, 
+    fill(body,
       el("div", {}, el("h3", {}, `Step ${before.step}`, el("small", {}, `reward ${number(a.reward, 3)}, ${counted(a.length, "token")}`)), left),
-      el("div", {}, el("h3", {}, `Step ${after.step}`, el("small", {}, `reward ${number(b.reward, 3)}, ${counted(b.length, "token")}`)), right));
+      single ? "" : el("div", {}, el("h3", {}, `Step ${after.step}`, el("small", {}, `reward ${number(b.reward, 3)}, ${counted(b.length, "token")}`)), right));
   };
   const steps = found.steps.map((one) => [one.step, `step ${one.step}`]);
   const set = (name) => (value) => { chosen[name] = value; draw(); };
-  main.append(el("h2", {}, alone ? "Its best and its worst answer" : "Then and now"), alone ? "" : el("div", { class: "controls" }, choice("Then", steps, chosen.old, set("old")), choice("Now", steps, chosen.new, set("new")),
+  main.append(el("h2", {}, single ? "Its answer" : alone ? "Its best and its worst answer" : "Then and now"), alone ? "" : el("div", { class: "controls" }, choice("Then", steps, chosen.old, set("old")), choice("Now", steps, chosen.new, set("new")),
     choice("Of each", [["best", "the best"], ["middle", "the middle one"], ["worst", "the worst"]], chosen.which, set("which"))), body,
-  note("Struck through: only in the first. Underlined: only in the second."));
+  single ? "" : note("Struck through: only in the first. Underlined: only in the second."));
   draw();
 }
