@@ -90,7 +90,7 @@ def test_a_stage_may_have_any_name():
         (["--grpo.schedule", "up"], "^--grpo.schedule is 'up'; expected constant, linear, cosine.* or "),
         (["--lora.dropouts", "1"], "unknown option --lora.dropouts: perhaps TRL"),
         (["--use_dora", "true"], "--use_dora: adapters are plain low-rank ones here"),
-        (["--learner.context", "2"], "^--learner.context: it divides a micro-batch .* expected --processes N beside it$"),
+        (["--learner.context", "2"], "^--learner.context: it divides .* expected --processes N beside it$"),
         (["--engine.urls", "http://a"], "^--engine.urls: vLLM servers are the engine of a recipe file"),
         (["seven"], "unexpected 'seven'"),
     ],
