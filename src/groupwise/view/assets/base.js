@@ -86,6 +86,7 @@ const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count =
 
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
+  if (seconds && seconds < 0.1) return `${Number((1000 * seconds).toPrecision(2))} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;

@@ -171,6 +171,7 @@ function brief(value) {
 
 function range(low, high) {
   if (low === null || high === null) return [0, 1];
+  if (low === 0 && high === 0) return [0, 1];
   if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) return [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   const air = 0.08 * (high - low);
   return [low >= 0 && low < 0.4 * high ? 0 : low - air, high + air];

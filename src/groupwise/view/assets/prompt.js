@@ -17,7 +17,7 @@ view.pages.prompt = async (main, fields) => {
     choices.stages.length > 1 ? choice("Stage", choices.stages.map((name) => [name, name]), state.stage, (stage) => change({ stage, example: "" })) : null,
     choice("Prompt, most often drawn first", known.map((one) => [one.example, `${one.example} (${counted(one.steps, "step")}${one.mean === null ? "" : `, mean reward ${number(one.mean, 3)}`})`]), state.example, (example) => change({ example }))));
   if (!found.steps.length) { main.append(note("This prompt was not drawn in this stage.")); return; }
-  main.append(el("section", { class: "asked", "aria-label": "Prompt" }, says(found.prompt ?? "", "question"), found.answer ? note("Reference answer: ", el("b", {}, visible(found.answer))) : null));
+  main.append(el("section", { class: "asked", "aria-label": "Prompt" }, found.prompt ? says(found.prompt, "question") : note("Its row has no prompt: the environment speaks first."), found.answer ? note("Reference answer: ", el("b", {}, visible(found.answer))) : null));
   const mean = (step) => { const known = step.rollouts.map((one) => one.reward).filter((each) => each !== null); return known.length ? known.reduce((sum, each) => sum + each, 0) / known.length : null; };
   if (found.steps.length > 1) {
     const drawn = found.steps.map((step) => [step.step, mean(step), step.rollouts.reduce((sum, one) => sum + one.length, 0) / step.rollouts.length]);
