@@ -28,11 +28,9 @@ TITLES = {
 def row_of(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
     """Returns name, each model, the paired difference, all with intervals."""
     cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
-    return [
-        name,
-        *cells,
-        *([f"{signed(change.value)} [{signed(change.low)}, {signed(change.high)}]"] if change else []),
-    ]
+    if change is None:
+        return [name, *cells]
+    return [name, *cells, f"{signed(change.value)} [{signed(change.low)}, {signed(change.high)}]"]
 
 
 def measure_rows(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:

@@ -117,9 +117,8 @@ class Evaluator:
         self.sink.note(f"{name}: {found.headline()}")
         if first is not None and first.ids == found.ids:
             change = text_difference(first, found)
-            self.sink.note(
-                f"{name}: paired {signed(change.value, 4)} [{signed(change.low, 4)}, {signed(change.high, 4)}] bits per byte"
-            )
+            value, low, high = (signed(each, 4) for each in (change.value, change.low, change.high))
+            self.sink.note(f"{name}: paired {value} [{low}, {high}] bits per byte")
 
     def _can_evaluate(self, stage: Stage) -> bool:
         judged = stage.algorithm.trains_scorer or stage.task.is_judged or stage.algorithm.source.reads_documents()
