@@ -124,6 +124,13 @@ function runChoice(fields, change) {
   return view.runs.length > 1 ? choice("Run", view.runs.map((run, at) => [at, runName(at)]), fields.run ?? 0, change) : null;
 }
 
+/** For a run that has no rollouts yet: the others are a choice away. */
+function noSteps(page, state) {
+  return [el("div", { class: "controls" }, runChoice(state, (run) => go(page, { run }))), note("No step of this run is in the ledger yet.")];
+}
+
+const moment = (seconds) => `${new Date(1000 * seconds).toLocaleString("en-GB", { day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" }).replace(" at ", ", ")} UTC`;
+
 function runName(at) {
   const { name, directory } = view.runs[at];
   return oneLine(view.runs.some((other, place) => place !== at && other.name === name) ? `${name} (${directory})` : name);

@@ -169,7 +169,7 @@ function result(found) {
 
 function pastOf(run) {
   const said = [
-    ...run.resumed.map((one) => `continued at step ${one.step} of ${one.stage}${one.time ? `, ${new Date(1000 * one.time).toLocaleString()}` : ""}`),
+    ...run.resumed.map((one) => `continued at step ${one.step} of ${one.stage}${one.time ? `, ${moment(one.time)}` : ""}`),
     ...run.changes.map((one) => `changed: ${(one.options ?? []).join(", ")}`),
   ];
   if (run.status === "stopped") said.push("no process is at work here, and the run is not finished: it was stopped or killed; the same command continues it");

@@ -5,7 +5,7 @@
 view.pages.prompt = async (main, fields) => {
   const state = { run: 0, ...fields };
   const choices = await ask("choices", { run: state.run });
-  if (!choices.stages.length) { main.append(heading("Prompt over time"), note("No step of this run is in the ledger yet.")); return; }
+  if (!choices.stages.length) { main.append(heading("Prompt over time"), ...noSteps("prompt", state)); return; }
   state.stage = choices.stages.includes(state.stage) ? state.stage : choices.stages.at(-1);
   const examples = await ask("examples", { run: state.run, stage: state.stage });
   state.example = state.example ?? examples[0]?.example;
