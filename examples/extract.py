@@ -153,7 +153,7 @@ def run(model: str = "models/smollm2") -> Run:
         "grpo",
         dr_grpo,
         task(),
-        steps=52,
+        steps=70,
         prompts_per_step=8,
         learning_rate=6e-5,
         schedule="linear",

@@ -9,31 +9,29 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy
 import pytest
-import torch
 from hypothesis import settings
 
-from groupwise.isolation import pool
-from groupwise.learners import Local, NewModel
-from groupwise.learners.local import LocalLearner
-from groupwise.types import Example, Group, Prompt, Rollout
+if TYPE_CHECKING:  # the process that shares tests out among others reads this file, too, and runs none of them
+    import torch
+
+    from groupwise.learners.local import LocalLearner
+    from groupwise.types import Group, Rollout
 
 # Workers share the machine, so neither they nor the processes that they start compute in several threads: those of one
 # would wait, computing, for those of another.
-torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Compiled modules are kept, here and in the processes that tests start: compiling what is there again, in each of three
 # workers and hundreds of processes, is a tenth of all the time. What is kept lies in __pycache__, which git ignores.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-# Each worker of a pool loads sympy, or a library of puzzles, for itself: one is enough where all share the machine.
-pool.MOST_WORKERS = 1
+# Nobody cuts the power here, and to wait until a disk has what is written, ten times a checkpoint, takes longer than to
+# write it. test_atomic.py sees every call, in processes of its own.
+os.fsync = os.fstat  # type: ignore[assignment]
 # The same examples every time, on any machine, however busy; `make faults` looks for new ones with the other profile.
 settings.register_profile("groupwise", deadline=None, derandomize=True, database=None, max_examples=30)
 settings.register_profile("search", deadline=None, max_examples=500)
@@ -41,9 +39,18 @@ settings.load_profile("groupwise")
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection() -> None:
+def pytest_collection(session: pytest.Session) -> None:
     """While modules are imported and tests listed nothing becomes garbage, and looking for it takes seconds."""
+    if session.config.pluginmanager.has_plugin("dsession"):
+        return
     gc.disable()
+    import torch
+
+    from groupwise.isolation import pool
+
+    torch.set_num_threads(1)
+    # Each worker of a pool loads sympy, or a library of puzzles, for itself: one is enough where all share the machine.
+    pool.MOST_WORKERS = 1
 
 
 @pytest.hookimpl(wrapper=True)
@@ -80,6 +87,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def seed_everything(name: str) -> None:
     """Python's, numpy's and torch's own generators begin at a state that the name alone decides."""
+    import numpy
+    import torch
+
     seed = zlib.crc32(name.encode())
     random.seed(seed)
     numpy.random.seed(seed)
@@ -112,14 +122,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (places.get(item.path, len(places)), str(item.path)))
 
 
-SMALL = NewModel(hidden_size=32, layers=2, heads=2, intermediate_size=64, context_tokens=128)
+SMALL = {"hidden_size": 32, "layers": 2, "heads": 2, "intermediate_size": 64, "context_tokens": 128}
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory as ``save_pretrained`` leaves it; never written to by a test."""
+    from groupwise.learners import NewModel
+
     directory = tmp_path_factory.mktemp("tiny") / "model"
-    SMALL.save(directory)
+    NewModel(**SMALL).save(directory)
     return directory
 
 
@@ -127,8 +139,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def roomy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One layer whose context holds the longest completions of any recipe, and whose chat template reads arguments, as
     those of thinking models do; never written to by a test."""
+    from groupwise.learners import NewModel
+
     directory = tmp_path_factory.mktemp("roomy") / "model"
-    replace(SMALL, layers=1, context_tokens=2048).save(directory)
+    NewModel(**SMALL | {"layers": 1, "context_tokens": 2048}).save(directory)
     template = directory / "chat_template.jinja"
     told = "{% set told = (enable_thinking, effort, depth, more, x) %}"
     template.write_text(told + template.read_text(encoding="utf-8"), encoding="utf-8")
@@ -157,6 +171,7 @@ def warm_ranks() -> Iterator[None]:
 @pytest.fixture
 def open_learner(tiny_model: Path) -> Callable[..., LocalLearner]:
     """``open_learner(**options of Local)``: a learner on the tiny model."""
+    from groupwise.learners import Local
 
     def make(**options: object) -> LocalLearner:
         return Local(**{"device": "cpu", **options}).open(tiny_model)  # type: ignore[arg-type]
@@ -180,12 +195,13 @@ def exact_norms(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(norm, "forward", forward)
 
 
-MakeRollout = Callable[..., Rollout]
+MakeRollout = Callable[..., "Rollout"]
 
 
 @pytest.fixture
 def make_rollout() -> MakeRollout:
     """``make_rollout(prompt, tokens, mask=, behavior=, rewards=)``: one attempt, all of it sampled by default."""
+    from groupwise.types import Example, Prompt, Rollout
 
     def make(
         prompt: Sequence[int],
@@ -212,6 +228,9 @@ def make_rollout() -> MakeRollout:
 def random_groups(make_rollout: MakeRollout) -> Callable[..., list[Group]]:
     """``random_groups(seed, groups, size)``: ragged rollouts of random tokens with different rewards, one masked token
     in the middle of the longest."""
+    import torch
+
+    from groupwise.types import Group
 
     def make(seed: int = 0, groups: int = 3, size: int = 3, vocabulary: int = 261) -> list[Group]:
         draw = torch.Generator().manual_seed(seed)

@@ -167,7 +167,7 @@ ROOMS = {
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
         "output protocols report rewards seeding sinks sources storage tasks tokens training types values"
     ),
-    "harness": "engines errors evaluation learners seeding sources tasks tokens types",
+    "harness": "engines errors evaluation learners output seeding sources tasks tokens types",
     "preflight": (
         "algorithm audit doctor errors evaluation isolation kernels learners learning output protocols rewards runs "
         "seeding sources tasks tokens training types values"
@@ -254,7 +254,7 @@ def names_and_texts(tree: ast.AST) -> Iterator[str]:
 METHODS = set(recipes.__all__)
 NAMES_METHODS = ("recipes/", "foreign/")
 """What a method of ours is called in other systems is said in terms of our recipes."""
-COLUMNS = {name: {"reward_model"} for name in ("tasks/conventions.py", "rewards/signatures.py")}
+COLUMNS = {name: {"reward_model"} for name in ("tasks/conventions.py", "tasks/verl_rows.py", "rewards/signatures.py")}
 """What other systems' data call a column."""
 
 

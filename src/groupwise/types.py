@@ -165,7 +165,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """A token was drawn."""
+    """This event says that a token was drawn."""
 
     request: int  # the number that ``Stream.submit`` gave
     index: int  # of the completion in its request
@@ -174,7 +174,7 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class CompletionEvent:
-    """A completion has ended."""
+    """This event says that a completion has ended."""
 
     request: int  # the number that ``Stream.submit`` gave
     index: int
@@ -266,7 +266,7 @@ class Rollout:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """Returns what ``Completion.spans`` returns."""
+        """Says which weights drew which tokens: one span where no new ones came."""
         return self.versions or ((self.version, len(self.tokens)),)
 
     @property

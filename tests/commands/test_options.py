@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import make_dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
+from typing import NamedTuple
 
 import pytest
 
@@ -237,3 +238,35 @@ def test_a_slot_that_a_recipe_file_defines_itself_has_options():
     tuned = tune(replace(ONE, stages=(stage,)), ["--objective.extra", "0.25", "--steps", "2"], "x").stages[0]
     assert (tuned.algorithm.objective, tuned.steps) == (own(extra=0.25), 2)
     assert RECIPE_MODULE not in sys.modules
+
+
+class Bounds(NamedTuple):
+    low: float = 0.1
+    high: float = 0.2
+
+
+@dataclass(frozen=True)
+class Ordered(ClippedRatio):
+    bounds: Bounds = field(default_factory=Bounds)
+
+    def __post_init__(self):
+        if self.high is not None and self.high < self.low:
+            raise ValueError(f"high {self.high} is below low {self.low}")
+
+
+def test_options_of_one_part_are_set_together():
+    """What a class refuses of one alone may be right of both; what it refuses of all is one line."""
+    ordered = replace(ONE, stages=(replace(GRPO, algorithm=replace(recipes.grpo, objective=Ordered(0.1, 0.2))),))
+    words = ["--objective.low", "0.3", "--objective.high", "0.4", "--kl.coefficient", "0.5"]
+    tuned = tune(ordered, words, "x").stages[0]
+    assert tuned.algorithm.objective == Ordered(0.3, 0.4)
+    assert tuned.algorithm.kl.coefficient == 0.5
+    assert tuned.task is TASK
+    with pytest.raises(UserError, match=r"^--algorithm\.objective\.low 0\.3: high 0\.2 is below low 0\.3; --help"):
+        tune(ordered, ["--objective.low", "0.3"], "x")
+
+
+def test_a_part_may_be_of_another_kind_than_a_dataclass():
+    ordered = replace(ONE, stages=(replace(GRPO, algorithm=replace(recipes.grpo, objective=Ordered(0.1, 0.2))),))
+    tuned = tune(ordered, ["--bounds.low", "0.05", "--steps", "3"], "x").stages[0]
+    assert (tuned.algorithm.objective.bounds, tuned.steps) == (Bounds(0.05, 0.2), 3)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from groupwise.corpus.duplicates import Comparison, Copy, MinHash, Texts, text_number
+from groupwise.corpus.containment import Samples
+from groupwise.corpus.duplicates import Comparison, Copy, MinHash, Texts, sign
 from groupwise.corpus.shards import write_rows
 
 MINHASH = MinHash()
@@ -29,10 +30,10 @@ def copies(tmp_path: Path, rows: list[tuple[str, str]], minhash: MinHash = MINHA
     half = len(pages) // 2
     for name, some in (("a", pages[:half]), ("b", pages[half:])):
         write_rows(tmp_path / "pages" / f"{name}-000.parquet", some, ("address", "text"))
-    bands = minhash.signatures([text for _, text in rows])
-    exact = numpy.array([[text_number(text)] for _, text in rows], numpy.uint64)
+    signed, some = sign(minhash, [text for _, text in rows])
+    samples = Samples(some[:, 0].astype(numpy.int64), some[:, 1])
     texts = Texts(tmp_path, ("a", "b"), (half, len(pages) - half), minhash)
-    return list(Comparison(minhash, [address for address, _ in rows], numpy.hstack([exact, bands]), texts).copies())
+    return Comparison(minhash, [address for address, _ in rows], signed, samples, texts).copies()
 
 
 def resemblance(one: str, other: str) -> float:
@@ -76,7 +77,8 @@ def test_how_many_are_found_by_resemblance(tmp_path: Path) -> None:
     assert all(found[0.9])
     assert len(found[0.9]) > 20
     assert sum(found[0.75]) >= 0.85 * len(found[0.75])
-    assert not any(found[0.0])
+    least = min(each for was, each in zip(dropped, near, strict=True) if was)
+    assert 0.5 < least < 0.7, "four of five runs of three words are the same in these"
 
 
 @pytest.mark.parametrize("text", ["", "one", "one two three", "数学题" * 30, "\n\n", "!!!"])

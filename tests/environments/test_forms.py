@@ -66,8 +66,13 @@ def test_gymnasium_s_classes_and_rewards_of_a_turn() -> None:
     assert [said[0].reward for said in heard] == [0.0] + [-1.0] * 12
     assert result == {"reward": -1.0}
     assert gymnasium.__version__
-    with pytest.raises(UserError, match=r"the actions of this environment are Box.*; give act="):
-        play(as_environment("gymnasium:Pendulum-v1"), ["0"])
+    heard, _ = play(as_environment("gymnasium:Pendulum-v1"), ["push", "0.5 and 1", "I push with -1.5", "3"])
+    assert texts(heard)[1:3] == [
+        "not an action: 'push' has 0 numbers; expected 1, of Box(-2.0, 2.0, (1,), float32)",
+        "not an action: '0.5 and 1' has 2 numbers; expected 1, of Box(-2.0, 2.0, (1,), float32)",
+    ]
+    assert heard[3][0].reward < 0
+    assert texts(heard)[4] == "not an action: '[3.0]' is not of Box(-2.0, 2.0, (1,), float32)"
     with pytest.raises(UserError, match=r"gymnasium:FrozenLake-v9: "):
         as_environment("gymnasium:FrozenLake-v9")
 
@@ -84,13 +89,11 @@ class Words:
         return "Text(1, 9, charset=ab)"
 
 
-class Bits:
-    """As Gymnasium's spaces of several bits are, which have ``n`` and no first one."""
-
-    n = 3
+class Graph:
+    """As one of Gymnasium's spaces that nobody has words for."""
 
     def __repr__(self) -> str:
-        return "MultiBinary(3)"
+        return "Graph(Discrete(2), None)"
 
 
 class Spelling:
@@ -103,12 +106,12 @@ class Spelling:
         return action, 1.0, action == "ab", False, {"is_success": True}
 
 
-def test_gymnasium_s_spaces_of_text_and_of_bits() -> None:
+def test_gymnasium_s_spaces_of_text_and_of_nothing_that_is_said() -> None:
     heard, result = play(as_environment(Spelling), ["abc", "ab"])
     assert texts(heard) == ["spell", "not an action: 'abc' is not of Text(1, 9, charset=ab)"]
     assert result == {"reward": 1.0, "success": True}
-    with pytest.raises(UserError, match=r"the actions of this environment are MultiBinary\(3\); give act="):
-        play(as_environment(type("Switches", (Spelling,), {"action_space": Bits()})), ["1"])
+    with pytest.raises(UserError, match=r"the actions of this environment are Graph\(Discrete\(2\), None\); give act="):
+        play(as_environment(type("Nodes", (Spelling,), {"action_space": Graph()})), [])
 
 
 def test_textarena_says_only_what_is_new() -> None:

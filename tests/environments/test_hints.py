@@ -170,6 +170,34 @@ def test_what_no_model_can_say(hint: Any, said: str) -> None:
         schema_of(tool_of_one(hint))
 
 
+def undescribed(value: Lost, other: int) -> str:  # type: ignore[name-defined]  # noqa: F821
+    """Has a hint that names nothing.
+
+    Args:
+        value: A value.
+        other: Another one.
+    """
+    return f"{value}{other}"
+
+
+class Box:
+    def lift(self, height: int) -> str:
+        """Lifts it.
+
+        Args:
+            height: How far.
+        """
+        return f"{height} up"
+
+
+def test_what_no_call_could_give() -> None:
+    with pytest.raises(UserError, match=r"tool undescribed: the hints of its parameters cannot be read, that of value"):
+        schema_of(undescribed)
+    with pytest.raises(UserError, match=r"tool lift: it is a method without its object, self; .*box\.lift with box"):
+        schema_of(Box.lift)
+    assert schema_of(Box().lift)["function"]["parameters"]["required"] == ["height"]
+
+
 class Index:
     def __call__(self, query: str) -> str:
         """Looks something up.

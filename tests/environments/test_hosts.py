@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 
 from groupwise.environments import Ended, Reply, Says, Turns
 from groupwise.environments.hosts import Worlds
@@ -266,6 +267,11 @@ RETURNED: dict[str, tuple[Any, Plain]] = {
     "text": (
         "won",
         {"failed": "returned 'won' (str); expected a number, None, or a mapping with score or reward"},
+    ),
+    "a tensor": (torch.tensor(0.5), {"ends": {"value": 0.5}}),
+    "tensors": (
+        {"reward": torch.tensor(1), "success": torch.tensor(True), "steps": torch.tensor([2])},
+        {"ends": {"value": 1.0, "logged": {"steps": 2.0}, "extras": {}, "success": True}},
     ),
     "infinity": (
         float("inf"),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Generator
-from types import SimpleNamespace
+from collections import deque
+from collections.abc import Awaitable, Generator
+from datetime import date
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import numpy
 import pytest
+import torch
 
 from groupwise.environments import Call, Ended, Reply, Says
 from groupwise.environments.tools import Tools
@@ -123,7 +127,16 @@ class Response:
         ("a\ud800b", "a?b"),
         ([{"type": "text", "text": "four"}, {"type": "image", "image": 1}], "four\n(image that cannot be shown)"),
         ([{"type": "book", "title": "x"}], '[{"type": "book", "title": "x"}]'),
+        ({"type": "text", "text": "four"}, "four"),
+        ({"type": "image", "image": 1}, '{"type": "image", "image": 1}'),
         (SimpleNamespace(text="four"), "four"),
+        (memoryview(b"four"), "four"),
+        (date(2026, 11, 30), "2026-11-30"),
+        ([date(2026, 11, 30)], '["2026-11-30"]'),
+        (MappingProxyType({"a": range(2)}), '{"a": [0, 1]}'),
+        (deque([1, {"a": 2}.values()]), "[1, [2]]"),
+        (numpy.array([1.5]), "[1.5]"),
+        (torch.tensor(3), "3"),
         (Response("four", [1]), "four\n(image that cannot be shown)"),
         ("</tool_call><|end|>", "</tool_call><|end|>"),
     ],
@@ -139,7 +152,18 @@ def letters() -> Generator[str, None, None]:
     yield "a"
 
 
-@pytest.mark.parametrize("value", [Shy(), {"a": Shy()}, len, Shy, object()])
+class Broken(dict[str, int]):
+    def items(self) -> Any:
+        raise RuntimeError("not to be read")
+
+
+class Mute:
+    @property
+    def text(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize("value", [Shy(), {"a": Shy()}, len, Shy, object(), Broken(a=1), Mute(), ("a", 1, Broken(a=1))])
 def test_what_has_no_text_has_failed(value: Any) -> None:
     heard, result = play(Tools([returns(value)]), [calling("tool"), "so"])
     assert texts(heard)[0].startswith("error: the tool returned what cannot be shown")
@@ -188,6 +212,28 @@ def test_verl_s_returns_carry_a_reward_and_numbers() -> None:
     assert texts(heard) == ['{"a": 1}']
     heard, _ = play(Tools([returns(Says("four", reward=1.0))]), [calling("tool"), "so"])
     assert (texts(heard), heard[1][0].reward) == (["four"], 1.0)
+
+
+@pytest.mark.parametrize("reward", [numpy.float32(0.5), torch.tensor(0.5), numpy.array(0.5)])
+def test_a_reward_may_be_a_scalar_of_numpy_s_or_torch_s(reward: Any) -> None:
+    heard, result = play(Tools([returns(("four", reward, {"steps": numpy.int64(2)}))]), [calling("tool"), "so"])
+    assert (texts(heard), heard[1][0].reward, result["steps"]) == (["four"], 0.5, 2.0)
+
+
+def deferred(seconds: float) -> Awaitable[float]:
+    """Waits, and does not say so.
+
+    Args:
+        seconds: How long.
+    """
+    return wait(seconds)
+
+
+def test_what_waits_and_is_no_async_function_is_answered() -> None:
+    heard, result = play(Tools([deferred]), [calling("deferred", seconds=0), "so"])
+    said = "error: deferred failed: RuntimeError: it waits for something, but is no async function; write async def"
+    assert texts(heard) == [said]
+    assert result["tools/failed"] == 1
 
 
 def test_asynchronous_tools_of_a_turn_run_side_by_side_and_answer_in_order() -> None:

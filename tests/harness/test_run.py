@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -158,6 +159,31 @@ def test_lm_evals_own_command_knows_the_model(
     lm_eval()
     (file,) = (tmp_path / "out").rglob("results*.json")
     assert json.loads(file.read_text())["results"]["local_svamp"]["exact_match,none"] == 0.5
+
+
+AS_PROCESS = """
+import functools, runpy
+from lm_eval import tasks
+tasks.TaskManager = functools.partial(tasks.TaskManager, include_defaults=False)  # lm-eval's own take long to be listed
+runpy.run_module("groupwise.harness", run_name="__main__")
+"""
+
+
+def test_the_command_runs_as_a_process_and_says_what_a_user_can_mend(model: str, folder: Path, tmp_path: Path) -> None:
+    words = ["run", "--model", "groupwise", "--tasks", "local_svamp", "--include_path", str(folder)]
+    words += ["--apply_chat_template", "--output_path", str(tmp_path / "out"), "--model_args"]
+    done = [
+        subprocess.run([sys.executable, "-c", AS_PROCESS, *words, f"pretrained={path}"], capture_output=True, text=True,
+                       timeout=600)
+        for path in (model, tmp_path / "none")
+    ]  # fmt: skip
+    assert done[0].returncode == 0, done[0].stderr
+    assert "|local_svamp|" in done[0].stdout
+    (file,) = (tmp_path / "out").rglob("results*.json")
+    assert json.loads(file.read_text())["results"]["local_svamp"]["exact_match,none"] == 0.5
+    assert done[1].returncode == 2
+    assert done[1].stderr.splitlines()[-1].startswith(f"groupwise-lm-eval: {tmp_path / 'none'}")
+    assert "Traceback" not in done[1].stderr
 
 
 def test_multiple_choice_and_perplexity_are_read(opened: GroupwiseLM, folder: Path, tmp_path: Path) -> None:

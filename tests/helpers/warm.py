@@ -195,6 +195,7 @@ def _load() -> None:
     import transformers
 
     torch.set_num_threads(1)
+    os.fsync = os.fstat  # type: ignore[assignment]  # as in conftest.py
     for name in ("AutoModelForCausalLM", "AutoTokenizer", "GenerationConfig", "Qwen3ForCausalLM", "Qwen3Config"):
         getattr(transformers, name)
     assert safetensors.torch

@@ -106,3 +106,24 @@ def test_what_fits_into_one_micro_batch_is_shared_among_processes() -> None:
     assert [len(batch) for batch in micro_batches(rollouts, 8_192)] == [32]
     for count, sizes in ((1, [32]), (2, [16, 16]), (4, [8, 8, 8, 8])):
         assert [len(batch) for batch in even_micro_batches(rollouts, 8_192, count)] == sizes
+
+
+@given(rows=ROWS, budget=st.integers(1, 200), idle=st.frozensets(st.integers(0, 19)), rectangle=st.booleans())
+def test_idle_rows_come_last_and_apart(
+    rows: list[tuple[int, int]], budget: int, idle: frozenset[int], rectangle: bool
+) -> None:
+    """A prompt is idle where all its rows are. They mix with others only where they are few."""
+    rollouts = [row_of(*row) for row in rows]
+    silent = {prompt for prompt, _ in rows} - {prompt for row, (prompt, _) in enumerate(rows) if row not in idle}
+    batches = list(micro_batches(rollouts, budget, padded=rectangle, idle=idle))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
+    kinds = [{rows[row][0] in silent for row in batch} for batch in batches]
+    tokens = [
+        sum(each.length for each, (prompt, _) in zip(rollouts, rows, strict=True) if (prompt in silent) is kind)
+        for kind in (True, False)
+    ]
+    if tokens[0] * 8 >= tokens[1]:
+        assert kinds == sorted(kinds, key=lambda kind: kind == {True})
+        assert all(len(kind) == 1 for kind in kinds)
+    else:
+        assert batches == list(micro_batches(rollouts, budget, padded=rectangle))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from groupwise import NewModel, OnPolicy, Run, recipes
-from groupwise.algorithm import Algorithm, Entropy
+from groupwise.algorithm import Algorithm, ConstantLength, Entropy
 from groupwise.errors import UserError
 from groupwise.learners import FSDP, Local, Lora, ranks, sharded, sharding
 from groupwise.learners.context_group import ContextGroup
@@ -48,8 +48,11 @@ class Case:
     close: float = 1e-10
     several: dict[str, Any] = field(default_factory=dict)
     """Of several processes alone."""
+    silent: int = 0
+    """Groups whose rewards are equal."""
 
 
+DR_GRPO = replace(recipes.dr_grpo, aggregation=ConstantLength(12))
 CASES = {
     "a KL and an entropy bonus": Case(GRPO),
     "an exact KL, blocks computed twice": Case(EXACT_KL, {"checkpointing": True}),
@@ -61,6 +64,8 @@ CASES = {
     "a critic of its own": Case(PPO),
     "half precision": Case(GRPO, {"dtype": "bfloat16"}, close=0.02),
     "a scorer": Case(recipes.reward_model),
+    "groups without a signal": Case(DR_GRPO, silent=3),
+    "divided tokens, groups without a signal": Case(DR_GRPO, several=DIVIDED, silent=3),
     "divided tokens, blocks computed twice": Case(EXACT_KL, {"checkpointing": True}, several=DIVIDED),
     "divided tokens, a critic of its own": Case(PPO, several=DIVIDED),
     "divided tokens, adapters and a critic's head": Case(recipes.ppo, {"lora": Lora(rank=2)}, several=DIVIDED),
@@ -84,6 +89,11 @@ def groups(random_groups: Callable[..., list[Group]]) -> list[Group]:
     return made
 
 
+def equal(group: Group) -> Group:
+    """Returns the group with one reward for all."""
+    return replace(group, rollouts=tuple(replace(each, rewards={each.last: 1.0}) for each in group.rollouts))
+
+
 def opened(config: Local | FSDP, case: Case, directory: Path) -> Any:
     learner = (config.open_scorer if case.algorithm.trains_scorer else config.open)(directory)
     learner.start_stage("" if case.algorithm.needs_reference else None, case.algorithm.critic.network)
@@ -97,6 +107,7 @@ def one_and_two(case: Case) -> tuple[Local, FSDP]:
 
 def learned(learner: Trainable, case: Case, groups: list[Group]) -> dict[str, Any]:
     stage = Stage("stage", case.algorithm, Task("task", ()), 4, learning_rate=1e-3)
+    groups = [equal(group) for group in groups[: case.silent]] + groups[case.silent :]
     batch = TrainBatch.of(case.algorithm, flatten(groups), prepare(stage, learner, groups))
     tally = learner.accumulate(batch, case.algorithm)
     assert sorted(tally.rows) == list(range(len(batch.rows)))

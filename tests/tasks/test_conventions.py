@@ -8,8 +8,9 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.tasks.context_columns import ContextColumns
-from groupwise.tasks.conventions import Messages, Plain, Preference, Stepwise, Verl, duplicates, examples, recognise
+from groupwise.tasks.conventions import Messages, Plain, Preference, Stepwise, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
+from groupwise.tasks.verl_rows import Verl
 from groupwise.types import Example
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"

@@ -62,7 +62,7 @@ class Uncorrected(Correction):
     """This correction is weight 1: the engine that samples agrees with the learner to rounding."""
 
     def weights(self, logprobs: Tensor, signals: Signals) -> Tensor:
-        """Returns ``[B, T]`` ones."""
+        """Returns ones, ``[B, T]``: every token counts as it is."""
         return torch.ones_like(logprobs)
 
     def formula(self) -> str:

@@ -183,5 +183,5 @@ def free(logprobs: Tensor) -> Tensor:
 
 
 def sides(above: Tensor, below: Tensor, signals: Signals) -> Tensor:
-    """Returns ``Surrogate.clipped``."""
+    """Says on which side each sampled token was clipped, ``[B, T]``: 1 above, -1 below, 0 neither."""
     return (above & signals.mask).to(torch.int8) - (below & signals.mask).to(torch.int8)

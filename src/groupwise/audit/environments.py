@@ -59,7 +59,8 @@ class PlayerFinding:
     examples: list[str] = field(default_factory=list)
 
     def add(self, row: str, first: PlayedEpisode, second: PlayedEpisode) -> None:
-        """Takes down one row."""
+        """Counts one row's episode, played twice with the same seed and words, and keeps a line about what is wrong
+        with it."""
         self.episodes += 1
         self.won += bool(first.success)
         self.earned += (first.reward or 0.0) > 0
@@ -81,7 +82,7 @@ class PlayerFinding:
             self.examples.append(line)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Returns the finding as plain values, which JSON can hold."""
         return asdict(self) | {"stops": dict(self.stops)}
 
 

@@ -60,14 +60,14 @@ class ReplayFinding:
     examples: list[str] = field(default_factory=list)
 
     def add(self, row: str, kind: str, what: str) -> None:
-        """Takes down one that differs."""
+        """Counts an episode that went otherwise, by the kind of difference, and keeps a line about it."""
         self.differing[kind] += 1
         line = f"{row}: {what}"
         if len(self.examples) < SHOWN and line not in self.examples:  # members of a group go wrong alike
             self.examples.append(line)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
+        """Returns the finding as plain values, which JSON can hold."""
         return {"same": self.same, "differing": dict(self.differing), "examples": self.examples}
 
 
@@ -164,6 +164,8 @@ class RecordedEngine(RolloutEngine):
 
 
 class _RecordedStream(Stream):
+    """This stream gives back the completions that were recorded, instead of sampling."""
+
     def __init__(self, engine: RecordedEngine) -> None:
         self.engine, self.count = engine, 0
         self.asked: list[tuple[int, int]] = []

@@ -92,7 +92,7 @@ class Conversation:
         return answer
 
     def reset(self) -> None:
-        """Forgets what was said."""
+        """Begins anew: the model is not shown again what was said before."""
         self.messages = []
 
     def _shown_to_model(self, messages: list[Message]) -> str | tuple[Message, ...]:

@@ -29,14 +29,16 @@ NUMBERS = "any number of a stage: --recall.share 0.2, --extract.seconds 10"
 def execute(arguments: Sequence[str]) -> int:
     """Makes what is missing of a corpus, and says where it is."""
     chosen, corpus = read(arguments)
+    from groupwise.corpus.engine import Executor, begin_early
+
+    executor = Executor.named(chosen.executor)
+    begin_early(executor)
     from groupwise.corpus.annotations import read_annotations
     from groupwise.corpus.build import Build
-    from groupwise.corpus.engine import Executor
     from groupwise.corpus.inputs import find_archives, refuse_missing_packages, refuse_other_inputs
     from groupwise.corpus.seeds import read_seed
     from groupwise.storage.atomic import full_disk_named
 
-    executor = Executor.named(chosen.executor)
     refuse_missing_packages(executor.kind)
     archives = find_archives(chosen.crawl)
     seed = read_seed(chosen.seed)

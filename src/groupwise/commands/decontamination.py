@@ -24,7 +24,7 @@ SHOWN_HITS = 10
 
 
 def add_decontamination_option(parser: ArgumentParser) -> None:
-    """Adds the options."""
+    """Adds ``--decontaminate`` and the folder in which it looks for benchmarks."""
     parser.add_argument("--decontaminate", metavar="NAME", action="append", nargs="+", help=DECONTAMINATE)
     parser.add_argument("--benchmarks", metavar="DIR", help="for --decontaminate: a folder that holds NAME/test.jsonl")
 

@@ -19,7 +19,7 @@ STREAM = "sample all the time, groups as they finish, at most K steps behind (do
 
 
 def add_drawing_options(parser: ArgumentParser) -> None:
-    """Adds the two options."""
+    """Adds ``--ahead`` and ``--stream``, which say when completions are drawn."""
     parser.add_argument("--ahead", metavar="K", type=int, help=AHEAD)
     parser.add_argument("--stream", metavar="K", type=int, help=STREAM)
 

@@ -141,7 +141,7 @@ class Page:
             self._blank()
 
     def heading(self, text: str) -> None:
-        """Prints a heading."""
+        """Prints a line of its own in bold letters."""
         self.paragraph(text, 0, "bold")
 
     def labelled(self, label: str, text: str, style: str = "") -> None:

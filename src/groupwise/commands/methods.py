@@ -14,7 +14,7 @@ from groupwise.foreign import CONVERT, convertible
 
 
 def execute(arguments: Sequence[str]) -> int:
-    """Prints the table."""
+    """Prints every recipe's name and the first line of its documentation."""
     parser("methods", "The methods that ship, a line each.", "  groupwise methods").parse_args(arguments)
     width = max(map(len, names()))
     for name in names():

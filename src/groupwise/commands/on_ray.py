@@ -92,7 +92,7 @@ class Starter:
 
 
 def add_ray_options(parser: ArgumentParser) -> None:
-    """Adds the options."""
+    """Adds ``--ray`` and the options that say what runs on the cluster."""
     parser.add_argument("--ray", metavar="ADDRESS", help=HELP)
     parser.add_argument("--ray_servers", metavar="N", type=int, default=0, help=SERVERS_HELP)
     parser.add_argument("--ray_python", metavar="PATH", default=sys.executable, help=PYTHON_HELP)
@@ -269,7 +269,7 @@ class Running:
         return ended
 
     def stop(self) -> None:
-        """Ends what still runs."""
+        """Tells every process that still runs to end: the first by an interrupt, after which it saves."""
         for number, (starter, _) in enumerate(self._started):
             if number not in self._ended:
                 starter.stop.remote(signal.SIGINT if number == self._first else signal.SIGTERM)

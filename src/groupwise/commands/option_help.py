@@ -117,7 +117,7 @@ class Page:
         self.first = self._most_used()
 
     def lines(self, subject: str) -> Iterator[str]:
-        """Returns the whole page."""
+        """Yields the lines of the whole page, from the usage to the examples."""
         example = " --model MODEL --data FILE" * ("model" in self.own) + " [options]"
         yield from self._wrapped(f"usage: {self.program} {subject}{example}")
         yield from self._about(subject)

@@ -8,7 +8,8 @@ import io
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, fields, make_dataclass, replace
+from dataclasses import field, fields, is_dataclass, make_dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Annotated, Any, NoReturn, get_type_hints
 
@@ -111,12 +112,32 @@ class Options:
         """The recipe with these options."""
         flags = [Flag(option, self._spelt(option, flag), flag.place) for option, flag in settled.items()]
         try:
-            found = parse_value(self._view, self._default, words_of(flags), program)
+            found = self._parsed(flags, program)
         except UserError as error:
             raise with_place(error, flags) from None
         stages = tuple(_tuned_stage(found, stage) for stage in self.recipe.stages)
         names = [option.name for option in fields(self.recipe) if option.name not in NOT_NUMBERS]
         return replace(self.recipe, stages=stages, **{name: getattr(found, name) for name in names})
+
+    def _parsed(self, flags: Sequence[Flag], program: str) -> Any:
+        """Returns the view of the recipe with these options. tyro reads these alone: all take it long."""
+        places = [tuple(self.actions[flag.name].dest.split(".")) for flag in flags]
+        owners = [_within(self._default, path) for *path, _ in places]
+        if not all(map(is_dataclass, owners)):
+            return parse_value(self._view, self._default, words_of(flags), program)
+        with _without_source():
+            hints = {type(owner): _types(owner) for owner in owners}
+        rows: list[Any] = []
+        for number, (flag, place, owner) in enumerate(zip(flags, places, owners, strict=True)):
+            named: Any = Annotated[hints[type(owner)][place[-1]], tyro.conf.arg(name=flag.name)]
+            rows.append((f"option_{number}", named, field(default_factory=partial(getattr, owner, place[-1]))))
+        view = make_dataclass("Given", rows, frozen=True)
+        found = parse_value(view, view(), words_of(flags), program)
+        try:
+            return _with(self._default, dict(zip(places, vars(found).values(), strict=True)))
+        except ValueError as error:
+            given = ", ".join(f"--{flag.name} {flag.shown}" for flag in flags)
+            raise UserError(f"{given}: {error}; --help lists the options") from None
 
     def _spelt(self, option: str, flag: Flag) -> tuple[str, ...]:
         """The values as tyro reads them: truth with a capital. Raises UserError for too few or too many."""
@@ -126,6 +147,23 @@ class Options:
             raise UserError(f"{flag.spelling} {has}; expected {_count(action.nargs)}")
         truths = {"true": "True", "false": "False"} if "True" in (action.choices or ()) else {}
         return tuple(truths.get(value.lower(), value) for value in flag.values)
+
+
+def _within(value: Any, place: Sequence[str]) -> Any:
+    """Returns what stands at this place, field after field; None where anything on the way is no dataclass."""
+    for name in place:
+        value = getattr(value, name) if is_dataclass(value) else None
+    return value
+
+
+def _with(value: Any, changes: Mapping[tuple[str, ...], Any]) -> Any:
+    """Returns the dataclass with other values at these places, each part of it made once. Raises what a class raises
+    for values that it refuses."""
+    own = {place[0]: changed for place, changed in changes.items() if len(place) == 1}
+    for name in dict.fromkeys(place[0] for place in changes if len(place) > 1):
+        inner = {place[1:]: changed for place, changed in changes.items() if place[0] == name}
+        own[name] = _with(getattr(value, name), inner)
+    return replace(value, **own)
 
 
 def _count(values: int) -> str:

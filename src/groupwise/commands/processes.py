@@ -16,7 +16,7 @@ HELP = "train by so many processes of this machine, each with its part of every 
 
 
 def add_process_option(parser: ArgumentParser) -> None:
-    """Adds the option."""
+    """Adds ``--processes``, which says among how many processes the learner is divided."""
     parser.add_argument("--processes", metavar="N", type=int, help=HELP)
 
 

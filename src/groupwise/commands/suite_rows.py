@@ -20,7 +20,7 @@ PROGRAM = "program"
 
 
 def columns(results: SuiteResults) -> list[str]:
-    """Returns the headings."""
+    """Returns the headings of the table, for one model or for two side by side."""
     if len(results.models) > 1:
         return ["benchmark", *results.models, "difference"]
     first = next(iter(results.benchmarks.values()))[0]

@@ -6,6 +6,7 @@ seen to end an archive in silence at the first response that is both chunked and
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from groupwise.corpus.addresses import normal_form
 from groupwise.corpus.http_messages import HEAD_BYTES, MEGABYTE, NoPage, Read, charset_of, message_of, page_body
 
 CUT = "cut record"
+MARKS = {".gz": re.compile(b"\x1f\x8b\x08"), ".warc": re.compile(rb"WARC/1\.\d\r?\n")}
+"""By suffix of an archive: how a record may begin."""
+LONGEST_MARK = 10
 SUFFIXES = (".warc", ".warc.gz", ".warc.zst")
 
 
@@ -64,7 +68,7 @@ def read_archive(path: Path, read: Read) -> Iterator[RawPage | RefusedRecord]:
                 stopped = "" if stream.tell() >= size else "the reader stopped"
             except (OSError, ValueError, RuntimeError, EOFError) as error:
                 stopped = str(error)[:200] or type(error).__name__
-        if not stopped and cut and path.suffix == ".warc":  # its length may be a lie that hides others
+        if not stopped and cut and path.suffix in MARKS:  # its length may be a lie that hides others
             start = _next_record(path, last + 1)
             continue
         if not stopped:
@@ -82,19 +86,16 @@ def _records(stream: BinaryIO) -> Iterator[Any]:
 
 def _next_record(path: Path, start: int) -> int:
     """Where the next record begins, at or after ``start``; the end of the file where there is none."""
-    marks = (b"\x1f\x8b\x08",) if path.suffix == ".gz" else (b"WARC/1.",) if path.suffix == ".warc" else ()
+    mark = MARKS.get(path.suffix)
     with path.open("rb") as file:
         file.seek(start)
         offset, rest = start, b""
         while chunk := file.read(MEGABYTE):
             window = rest + chunk
-            for mark in marks:
-                place = window.find(mark)
-                while place >= 0:
-                    if mark[:1] == b"W" or _opens(path, offset - len(rest) + place):
-                        return offset - len(rest) + place
-                    place = window.find(mark, place + 1)
-            offset, rest = offset + len(chunk), window[-8:]
+            for found in mark.finditer(window) if mark else ():
+                if path.suffix == ".warc" or _opens(path, offset - len(rest) + found.start()):
+                    return offset - len(rest) + found.start()
+            offset, rest = offset + len(chunk), window[-LONGEST_MARK:]
     return path.stat().st_size
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WANTED, RANDOM = "__label__wanted", "__label__random"
 MOST_HALVINGS = 6
+MOST_EPOCHS = 20
 M_PERTURB = -6
 BLANK = re.compile(r"\s+")
 MARK = re.compile(r"\\[()\[\]]|\$\$?")
@@ -55,6 +56,9 @@ class FastText:
     least: Annotated[int, "[1, inf)"] = 3
     """Times that a word occurs at least to be one."""
     epochs: Annotated[int, "[1, inf)"] = 3
+    updates: Annotated[int, "[0, inf)"] = 10_000
+    """Pieces that are learned, each as often as there are epochs, at least: of few pages there are more epochs, 20 at
+    most."""
     buckets: Annotated[int, "[1, inf)"] = 200_000
     """For runs of words. fastText's own 2,000,000 take 2 GB at dimension 256."""
     segment: Annotated[int, "[0, inf)"] = 150
@@ -83,7 +87,7 @@ class FastText:
             path.parent, 4 * self.dimension * self.buckets, "the classifier"
         )  # fastText would cut it in silence
         partial = partial_of(path)
-        counts = {"wanted": 0, "random": 0, "pieces": 0, "epochs": self.epochs}
+        counts = {"wanted": 0, "random": 0, "pieces": 0, "epochs": 0}
         with tempfile.NamedTemporaryFile("w", prefix=PARTIAL, suffix=".txt", dir=path.parent, encoding="utf-8") as file:
             lines = []
             for label, name, pages in ((WANTED, "wanted", wanted), (RANDOM, "random", random)):
@@ -91,12 +95,17 @@ class FastText:
                     counts[name] += 1
                     lines += [f"{label} {piece}\n" for piece in self.segments(page) if piece]
             counts["pieces"] = len(lines)
+            counts["epochs"] = self.epochs_for(len(lines))
             file.writelines(shuffled(lines))
             file.flush()
-            model = self._trained(file.name)
+            model = self._trained(file.name, counts["epochs"])
         model.save_model(str(partial))
         os.replace(partial, path)
         return counts
+
+    def epochs_for(self, pieces: int) -> int:
+        """Epochs for so many pieces."""
+        return max(self.epochs, min(-(-self.updates // max(pieces, 1)), MOST_EPOCHS))
 
     def held_out(self, wanted: Sequence[str], random: Sequence[str], path: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
         """The score of every page by a classifier that did not see it, ``[W]`` and ``[R]``: each half is scored by the
@@ -113,11 +122,11 @@ class FastText:
         path.unlink(missing_ok=True)
         return found
 
-    def _trained(self, file: str) -> Any:
+    def _trained(self, file: str, epochs: int) -> Any:
         """Raises UserError where nothing can be learned. Numbers that overflow are tried again at half the rate."""
         import fasttext
 
-        options = {"dim": self.dimension, "wordNgrams": self.words, "epoch": self.epochs, "bucket": self.buckets}
+        options = {"dim": self.dimension, "wordNgrams": self.words, "epoch": epochs, "bucket": self.buckets}
         for halvings in range(MOST_HALVINGS):
             try:
                 with zeroed_memory():

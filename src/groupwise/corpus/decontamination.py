@@ -1,6 +1,6 @@
 """This module finds benchmark questions in text, by the n-gram rule of DeepSeekMath (arXiv 2402.03300, section 2.1).
 
-Four rules, each of which says what it found and where:
+Five rules, each of which says what it found and where:
 
 1. *grams*: a run of 10 tokens that the text shares with a benchmark's question (or solution, where that is asked).
 2. *whole item*: a question of 3 to 9 tokens, found whole; one of fewer than 3 words ("12 + 7 = ?") with its signs, too.
@@ -9,6 +9,8 @@ Four rules, each of which says what it found and where:
 4. *reworded*: at least 0.6 of a question's 5-grams are in one stretch of the text, twice as long as the question, once
    all numbers count as equal: names were changed, words here and there, sentences stand in another order. The paper
    has no such rule.
+5. *letters*: a run of 60 letters and digits that the text shares with a question once all else is left out: words
+   stand without spaces, or spaces in words. The paper has no such rule.
 
 Deviations: the paper does not say what a token is; here it is ``grams``'. Runs that many items of one benchmark share
 are its template ("Answer the following question and put ..."), and convict nothing; runs that two share are a way of
@@ -27,17 +29,18 @@ import numpy
 
 from groupwise.corpus.benchmarks import Item, read_benchmarks
 from groupwise.corpus.gram_tables import Table, densest, different, evidence, phrases, telling
-from groupwise.corpus.grams import HASHES, NUMBER, UNSPACED, grams, joined, numbers_as_one, separated
+from groupwise.corpus.grams import HASHES, NUMBER, UNSPACED, grams, joined, numbers_as_one, separated, unlined
 from groupwise.corpus.plain_text import plain
 
 if TYPE_CHECKING:
     from groupwise.corpus.grams import Hashes
 
-Rule = Literal["grams", "whole item", "numbers changed", "reworded"]
+Rule = Literal["grams", "whole item", "numbers changed", "reworded", "letters"]
 HALF = 0.5
 """Of a question's runs, where none of those that were found is its own."""
 FEW, STRETCH = 5, 2
 """Tokens of a run of a question that is reworded, and how much longer than it the stretch of text is."""
+OTHER_SIGNS = re.compile(r"[\W_]+")
 NOT_A_SIGN = re.compile(r"[\s${}\\]")
 VIEWS: tuple[Callable[[str], list[str]], ...] = (separated, joined)
 
@@ -56,6 +59,8 @@ class NGrams:
     """Share of a question's runs that convicts where numbers may differ; 0: that rule is off."""
     reworded: Annotated[float, "[0, 1]"] = 0.6
     """Share of a question's runs of 5 that convicts in one stretch of text; 0: that rule is off."""
+    letters: Annotated[int, "[0, inf)"] = 60
+    """Letters and digits of a run that convicts where all else is left out; 0: that rule is off."""
     benchmarks: str = ""
     """A folder that holds ``NAME/test.jsonl``."""
     solutions: bool = False
@@ -118,7 +123,7 @@ class Index:
 
     @cached_property
     def _counts(self) -> list[int]:
-        """Runs of each question."""
+        """Counts the runs of words in each question; one at least."""
         return [max(len(separated(text)) - self.rule.size + 1, 1) for text in self._plain]
 
     @cached_property
@@ -160,6 +165,12 @@ class Index:
         return Table.of(runs), {number: len(each) for number, each in runs.items()}
 
     @cached_property
+    def _letters(self) -> Table:
+        """Of each item: its runs of letters and digits that are no template's."""
+        runs = [(number, grams(HASHES.of(letters(text)), self.rule.letters)) for number, text in enumerate(self._plain)]
+        return Table.of(telling(runs, self._questions, self.rule.letters))
+
+    @cached_property
     def too_short(self) -> int:
         """Counts the items that are too short to be looked for."""
         return sum(len(separated(text)) < self.rule.shortest for text in self._plain)
@@ -168,14 +179,14 @@ class Index:
         """All items that a text holds, by the first rule that convicts, those with most evidence first."""
         bare = plain(text)
         found: dict[int, Hit] = {}
-        for view in VIEWS:
-            for hit in self._exact(view(bare), bare):
+        for seen in dict.fromkeys((bare, unlined(bare))):
+            for hit in (hit for view in VIEWS for hit in self._exact(view(seen), seen)):
                 before = found.get(id(hit.item))
                 if before is None or before.grams < hit.grams:
                     found[id(hit.item)] = hit
-        tokens = numbers_as_one(bare)
-        for hit in (*self._numbers_changed(tokens), *self._other_words(tokens)):
-            found.setdefault(id(hit.item), hit)
+            tokens = numbers_as_one(seen)
+            for hit in (*self._numbers_changed(tokens), *self._other_words(tokens), *self._without_spaces(seen)):
+                found.setdefault(id(hit.item), hit)
         return sorted(found.values(), key=lambda hit: (-hit.grams, hit.item.benchmark, hit.item.number))
 
     def _exact(self, tokens: Sequence[str], bare: str) -> Iterator[Hit]:
@@ -215,6 +226,19 @@ class Index:
             found = len(numpy.unique(runs[near]))
             if found >= least:
                 yield Hit(self.items[number], "reworded", found, evidence(tokens, near, FEW))
+
+    def _without_spaces(self, bare: str) -> Iterator[Hit]:
+        if not self.rule.letters:
+            return
+        signs = letters(bare)
+        for number, places in self._letters.by_item(grams(HASHES.of(signs), self.rule.letters)).items():
+            found = evidence(signs, places, self.rule.letters).replace(" ", "")
+            yield Hit(self.items[number], "letters", len(places), found)
+
+
+def letters(text: str) -> str:
+    """The letters and digits of a plain text, and nothing else."""
+    return OTHER_SIGNS.sub("", text)
 
 
 def is_word(token: str) -> bool:

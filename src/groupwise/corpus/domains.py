@@ -70,12 +70,12 @@ def _above(counts: dict[str, list[int]], prefix: str) -> int:
 
 
 def write_domains(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes the table."""
+    """Writes the table of domains as a parquet file, whole or not at all."""
     write_rows(path, rows, COLUMNS)
 
 
 def read_domains(path: Path) -> list[dict[str, Any]]:
-    """Reads the table."""
+    """Reads the rows that ``write_domains`` wrote."""
     from pyarrow import parquet
 
     return list(parquet.read_table(path).to_pylist())

@@ -1,20 +1,21 @@
-"""This module finds pages that are there twice: by address, by their exact text, and nearly.
+"""This module finds pages that are there twice: by address, by their exact text, nearly, and as a part of another.
 
 Near copies are found by MinHash over runs of words: pages that share a band are compared run by run, so a page is
-dropped only where its resemblance to one that is kept was computed, and both are named.
+dropped only where its resemblance to one that is kept was computed, and both are named. Parts: ``containment``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy
 
+from groupwise.corpus.containment import SHORT_RUN, Samples, parts, sampled
 from groupwise.corpus.grams import HASHES, TOKEN, grams
 from groupwise.corpus.plain_text import compatible
 from groupwise.corpus.shards import partial_of, read_parts
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from groupwise.corpus.grams import Hashes
 
 SEED = 1
+HALF = 0.5
 MOST_OPEN, MOST_KNOWN = 8, 20_000
 """Archives whose texts are at hand, and pages whose runs are."""
+PAGES_AT_ONCE = 500
 MOST_COMPARED = 16
 """Kept pages of one band that a page is compared with."""
 
@@ -39,21 +42,27 @@ class MinHash:
     words: Annotated[int, "[1, inf)"] = 5
     similarity: Annotated[float, "[0, 1]"] = 0.7
     """1 keeps all but exact copies."""
+    inside: Annotated[float, "[0, 1]"] = 0.8
+    """A page is dropped, too, where a longer one that is kept has so many of its runs of three words; 1: no such."""
 
-    def shingles(self, text: str) -> Hashes:
+    def shingles(self, text: str, words: int = 0) -> Hashes:
         """The different runs of words of a text, in order of their numbers."""
         tokens = HASHES.of(TOKEN.findall(compatible(text)))
-        return numpy.unique(grams(tokens, min(self.words, max(len(tokens), 1))))
+        return numpy.unique(grams(tokens, min(words or self.words, max(len(tokens), 1))))
 
     def signatures(self, texts: Sequence[str]) -> Hashes:
         """A number for each band of each text, ``[N, bands]``."""
+        return self.bands_of([self.shingles(text) for text in texts])
+
+    def bands_of(self, shingles: Sequence[Hashes]) -> Hashes:
+        """A number for each band of each text, by its runs, ``[N, bands]``."""
         from rensa import RMinHash
 
-        shingles = [self.shingles(text).tolist() or [0] for text in texts]
-        matrix = RMinHash.digest_matrix_from_token_hash_sets(shingles, self.bands * self.rows, SEED)
+        runs = [each.tolist() or [0] for each in shingles]
+        matrix = RMinHash.digest_matrix_from_token_hash_sets(runs, self.bands * self.rows, SEED)
         values = numpy.asarray(matrix.to_rows(), numpy.uint64)
-        banded = values.reshape(len(texts), self.bands, self.rows)
-        found = numpy.zeros((len(texts), self.bands), numpy.uint64)
+        banded = values.reshape(len(runs), self.bands, self.rows)
+        found = numpy.zeros((len(runs), self.bands), numpy.uint64)
         for row in range(self.rows):
             found = (found ^ banded[:, :, row]) * numpy.uint64(0x9E3779B97F4A7C15)
             found ^= found >> numpy.uint64(29)
@@ -67,7 +76,8 @@ def text_number(text: str) -> int:
 
 @dataclass(frozen=True)
 class Signing:
-    """This work computes the numbers by which one task's pages are compared: ``unique/NAME.npz``."""
+    """This work computes the numbers by which one task's pages are compared: ``unique/NAME.npy``, and their sampled
+    runs: ``unique/NAME-samples.npy``."""
 
     directory: Path
     minhash: MinHash
@@ -78,10 +88,30 @@ class Signing:
         if path.exists():
             return
         texts = read_parts(self.directory / "pages", name, ["text"])["text"].to_pylist()
-        signed = [self.minhash.signatures(texts[start : start + 500]) for start in range(0, len(texts), 500)]
-        bands = numpy.concatenate([*signed, numpy.zeros((0, self.minhash.bands), numpy.uint64)])
-        exact = numpy.array([text_number(text) for text in texts], numpy.uint64).reshape(-1, 1)
-        save(path, numpy.concatenate([exact, bands], axis=1))
+        signed, samples = [], []
+        for start in range(0, len(texts), PAGES_AT_ONCE):
+            rows, some = sign(self.minhash, texts[start : start + PAGES_AT_ONCE])
+            signed.append(rows)
+            samples.append(some + numpy.array([start, 0], numpy.uint64))
+        save(samples_of(path), numpy.concatenate([*samples, numpy.zeros((0, 2), numpy.uint64)]))
+        save(path, numpy.concatenate([*signed, numpy.zeros((0, 2 + self.minhash.bands), numpy.uint64)]))
+
+
+def sign(minhash: MinHash, texts: Sequence[str]) -> tuple[Hashes, Hashes]:
+    """The numbers of texts, ``[N, 2 + bands]``: of the whole text, how many runs it has, and of each band; and their
+    sampled runs, ``[M, 2]``: text and run."""
+    shingles = [minhash.shingles(text) for text in texts]
+    exact = numpy.array([text_number(text) for text in texts], numpy.uint64)
+    lengths = numpy.array([len(each) for each in shingles], numpy.uint64)
+    some = [sampled(each) for each in shingles]
+    pages = numpy.repeat(numpy.arange(len(texts), dtype=numpy.uint64), [len(each) for each in some])
+    runs = numpy.concatenate([*some, numpy.zeros(0, numpy.uint64)])
+    return numpy.column_stack([exact, lengths, minhash.bands_of(shingles)]), numpy.column_stack([pages, runs])
+
+
+def samples_of(path: Path) -> Path:
+    """Where the sampled runs lie beside an archive's numbers."""
+    return path.with_name(f"{path.stem}-samples.npy")
 
 
 def save(path: Path, values: numpy.ndarray) -> None:
@@ -100,17 +130,34 @@ class Copy:
     reason: str
     of: int
     evidence: str
+    whole: bool = True
+    """Whether it is that page: not where it is less than half of it."""
 
 
 class Comparison:
-    """This comparison goes through pages in order and keeps those that are no copy of a kept one."""
+    """This comparison goes through pages in order and keeps those that are no copy of a kept one; then it drops those
+    that are a part of a longer one."""
 
-    def __init__(self, minhash: MinHash, addresses: Sequence[str], signed: numpy.ndarray, texts: Texts) -> None:
-        self.minhash, self.addresses, self.texts = minhash, addresses, texts
-        self.exact, self.shared = signed[:, 0], _shared(signed[:, 1:])
+    def __init__(
+        self, minhash: MinHash, addresses: Sequence[str], signed: numpy.ndarray, samples: Samples, texts: Texts
+    ) -> None:
+        self.minhash, self.addresses, self.samples, self.texts = minhash, addresses, samples, texts
+        self.exact, self.lengths, self.shared = signed[:, 0], signed[:, 1].astype(numpy.int64), _shared(signed[:, 2:])
 
-    def copies(self) -> Iterator[Copy | None]:
+    def copies(self) -> list[Copy | None]:
         """For each page: what it is a copy of, or None where it is kept."""
+        found = list(self._copies())
+        if max(self.minhash.similarity, self.minhash.inside) >= 1:
+            return found
+        kept = [page for page, copy in enumerate(found) if copy is None]
+        into: dict[int, Copy] = {}
+        for part in parts(kept, self.lengths, self.samples, self.texts, self.minhash.inside):
+            evidence = f"{part.share:.3f} of its runs of {SHORT_RUN} words, {part.whole:.3f} of the other's"
+            reason = "near copy" if part.whole >= HALF else "part of another"
+            into[part.page] = Copy(reason, part.of, evidence, part.whole >= HALF)
+        return [into.get(page, _moved(copy, into)) for page, copy in enumerate(found)]
+
+    def _copies(self) -> Iterator[Copy | None]:
         by_address: dict[str, int] = {}
         first: dict[int, int] = {}  # of a page that is dropped: the kept one that it is a copy of
         by_text: dict[int, int] = {}
@@ -147,6 +194,14 @@ class Comparison:
         return Copy("near copy", -best[1], f"{best[0]:.3f} of the runs of {self.minhash.words} words")
 
 
+def _moved(copy: Copy | None, into: Mapping[int, Copy]) -> Copy | None:
+    """A copy of a page that was found to be a part is one of the page that is kept."""
+    if copy is None or copy.of not in into:
+        return copy
+    part = into[copy.of]
+    return Copy(copy.reason, part.of, copy.evidence, copy.whole and part.whole)
+
+
 class Texts:
     """These are the texts of all pages, read where they are compared; some are remembered."""
 
@@ -161,11 +216,16 @@ class Texts:
         if page not in self._known:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()
-            shard = int(numpy.searchsorted(self.starts, page, "right")) - 1
-            self._known[page] = self.minhash.shingles(
-                self._column(self.names[shard])[page - self.starts[shard]].as_py()
-            )
+            self._known[page] = self.minhash.shingles(self._text(page))
         return self._known[page]
+
+    def short_runs(self, page: int) -> Hashes:
+        """Its runs of few words."""
+        return self.minhash.shingles(self._text(page), SHORT_RUN)
+
+    def _text(self, page: int) -> str:
+        shard = int(numpy.searchsorted(self.starts, page, "right")) - 1
+        return str(self._column(self.names[shard])[page - self.starts[shard]].as_py())
 
     def _column(self, name: str) -> Any:
         if name not in self._open:

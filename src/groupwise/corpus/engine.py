@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ DEATH = (
     "command again, with fewer workers (--executor local:1) if memory is short"
 )
 KINDS = ("local", "ray", "slurm")
+LOADED = (
+    "datatrove.executor.local", "pyarrow.parquet", "fastwarc.warc", "tldextract", "rensa", "fasttext",
+    "groupwise.corpus.engine", "groupwise.corpus.reading", "groupwise.corpus.rounds", "groupwise.corpus.finishing",
+)  # fmt: skip
+"""What tasks need: loaded once, in the process that all others are forked of."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,15 @@ class Step:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command itself hears it, and ends this process
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing writes after the command was killed
         self.work(self.names[rank])
+
+
+def begin_early(executor: Executor) -> None:
+    """Has the process begin of which those that run tasks are forked, while the command itself is still loaded."""
+    if executor.kind == "local" and executor.count > 1 and find_spec("multiprocess") is not None:
+        from multiprocess import forkserver
+
+        forkserver.set_forkserver_preload(list(LOADED))
+        forkserver.ensure_running()
 
 
 def run_each(executor: Executor, work: Callable[[str], None], names: Sequence[str], logs: Path) -> None:

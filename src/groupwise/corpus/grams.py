@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy
@@ -30,6 +31,8 @@ PUNCTUATION = re.compile(r"[^\w\s]|_")
 INSIDE_NUMBERS = re.compile(r"(?<=\d)\s+(?=\d)")
 BASE = numpy.uint64(0x9E3779B97F4A7C15)
 NUMBER_TOKEN = "0"
+LEAST_LINES, MOST_BEGUN = 3, 5
+"""Lines of a text that begin alike, and tokens that they begin with: with so many they are the same line."""
 ENGLISH_NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion"
@@ -46,6 +49,36 @@ def joined(text: str) -> list[str]:
     """The tokens of a plain text as they are once its punctuation was deleted, and what stands between digits:
     ``janets``, ``1000``."""
     return TOKEN.findall(INSIDE_NUMBERS.sub("", PUNCTUATION.sub("", text)))
+
+
+def unlined(text: str) -> str:
+    """The text without what its lines begin with, as those around them do: ``print("``, ``REM``, ``Ann:``, numbers that
+    go up."""
+    lines = text.split("\n")
+    if len(lines) < LEAST_LINES:
+        return text
+    begun = [[(found[0], found.end()) for found in islice(TOKEN.finditer(line), MOST_BEGUN)] for line in lines]
+    kept = []
+    for place, line in enumerate(lines):
+        same = max(
+            _same(begun[place], begun[other])
+            for other in range(max(place - 2, 0), min(place + 3, len(lines)))
+            if other != place
+        )
+        kept.append(line[begun[place][same - 1][1] :] if same else line)
+    return "\n".join(kept)
+
+
+def _same(one: list[tuple[str, int]], other: list[tuple[str, int]]) -> int:
+    """How many tokens two lines begin with alike; of two that begin with numbers, one."""
+    if one and other and one[0][0].isdigit() and other[0][0].isdigit():
+        return int(0 < abs(int(one[0][0][:9]) - int(other[0][0][:9])) <= LEAST_LINES)
+    count = 0
+    for mine, its in zip(one, other, strict=False):
+        if mine[0] != its[0]:
+            break
+        count += 1
+    return count if count < MOST_BEGUN else 0
 
 
 def numbers_as_one(text: str) -> list[str]:

@@ -28,22 +28,18 @@ MARKUP = (
     b"<!--",
 )
 BINARY = (
-    b"\x89PNG",
-    b"\xff\xd8\xff",
-    b"GIF8",
-    b"%PDF",
-    b"PK\x03\x04",
-    b"RIFF",
-    b"\x1f\x8b",
-    b"\x7fELF",
-    b"BM",
-    b"OggS",
+    *(b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"OggS", b"ID3\3", b"ID3\4", b"fLaC"),
+    *(b"\0\0\0\x18ftyp", b"\0\0\0\x1cftyp", b"\0\0\0\x20ftyp", b"wOFF", b"wOF2", b"%PDF", b"%!PS", b"SQLite format"),
+    *(b"PK\x03\x04", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh91AY", b"7z\xbc\xaf", b"\xfd7zXZ", b"Rar!", b"\x7fELF"),
+    *(b"\0asm", b"\xca\xfe\xba\xbe", b"\x1aE\xdf\xa3"),
 )
 
 
 GZIP, ZSTD = b"\x1f\x8b\x08", b"\x28\xb5\x2f\xfd"
 PLAIN = ("", "identity", "none", "utf-8", "utf8", "aws-chunked")
 MOST_ENCODINGS = 4
+MOST_STREAMS = 256
+"""Packed streams one behind the other: each costs a copy of what follows, and an honest page has few."""
 SLICE = 1 << 10
 """Bytes of zstd that are unpacked at once: they become 32 MB at most."""
 
@@ -182,7 +178,7 @@ def _inflated(body: bytes, most: int, name: str) -> bytes:
 def _members(body: bytes, most: int, name: str, bits: int) -> bytes:
     """One packed stream after the other, as gzip may have; what follows them and is none is left out."""
     found = b""
-    while True:
+    for _ in range(MOST_STREAMS + 1):
         unzip = zlib.decompressobj(bits)
         found += unzip.decompress(body, most + 1 - len(found))
         if len(found) > most:
@@ -192,6 +188,7 @@ def _members(body: bytes, most: int, name: str, bits: int) -> bytes:
         body = unzip.unused_data
         if bits != 31 or not body.startswith(GZIP):
             return found
+    raise NoPage("broken compression", f"{name}: more than {MOST_STREAMS} streams, one behind the other")
 
 
 def _zstd_unpacked(body: bytes, most: int, name: str) -> bytes:
@@ -199,8 +196,10 @@ def _zstd_unpacked(body: bytes, most: int, name: str) -> bytes:
         return body
     import zstandard
 
-    found = b""
-    while body.startswith(ZSTD):
+    found = bytearray()
+    for _ in range(MOST_STREAMS + 1):
+        if not body.startswith(ZSTD):
+            return bytes(found)
         unpack = zstandard.ZstdDecompressor().decompressobj()
         for start in range(0, len(body), SLICE):
             try:
@@ -208,13 +207,13 @@ def _zstd_unpacked(body: bytes, most: int, name: str) -> bytes:
             except zstandard.ZstdError as error:
                 raise NoPage("broken compression", f"{name}: {str(error)[:100]}") from None
             if len(found) > most:
-                return found
+                return bytes(found)
             if unpack.eof:
                 body = unpack.unused_data + body[start + SLICE :]
                 break
         else:
             raise NoPage("broken compression", f"{name} ends after {len(body):,} bytes, in the middle")
-    return found
+    raise NoPage("broken compression", f"{name}: more than {MOST_STREAMS} streams, one behind the other")
 
 
 def _brotli_unpacked(body: bytes, most: int, name: str) -> bytes:
@@ -250,7 +249,8 @@ COMPRESSIONS: dict[str, Callable[[bytes, int, str], bytes]] = {
 
 
 def charset_of(kind: str) -> str:
-    """``utf-8`` of ``text/html; charset="utf-8"``."""
+    """Returns the encoding that a content type names: ``utf-8`` of ``text/html; charset="utf-8"``; empty where it names
+    none."""
     for part in kind.split(";")[1:]:
         name, _, value = part.partition("=")
         if name.strip().lower() == "charset":

@@ -77,7 +77,7 @@ def _resolved(text: str) -> str:
 
 
 def _unstyled(tex: str) -> str:
-    """``{\\displaystyle x}`` as ``x``."""
+    r"""Returns ``x`` of ``{\displaystyle x}``: the formula without the style around it."""
     for style in ("{\\displaystyle", "{\\textstyle"):
         if tex.startswith(style) and tex.endswith("}"):
             return tex[len(style) : -1].strip()

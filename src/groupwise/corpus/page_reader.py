@@ -94,7 +94,7 @@ class PageReader:
         return "crash", f"its process ended with {code}"
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process that reads pages, where there is one."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()

@@ -12,16 +12,15 @@ import html
 import re
 import unicodedata
 
+from groupwise.corpus.unmarked_text import values_with_escapes, without_html, without_latex, without_marks
+
 MOST_ESCAPES = 5
-INLINE = re.compile(
-    r"</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|kbd|mark|q|s|small|span|strike|strong|sub|sup|tt|u|var|wbr)"
-    r"(?:\s(?:[^<>\"']|\"[^\"<]*\"|'[^'<]*'|[\"'])*+)?/?>",
-    re.IGNORECASE,
-)
-"""Markup inside words and lines: what it divides belongs together."""
-MARKUP = re.compile(r"</?[a-zA-Z](?:[^<>\"']|\"[^\"<]*\"|'[^'<]*'|[\"'])*+>")
 UNICODE_ESCAPED = re.compile(r"(?:\\u[0-9a-fA-F]{4})+")
-BYTES_ESCAPED = re.compile(r"(?:\\x[0-9a-fA-F]{2})+|(?:%[0-9a-fA-F]{2})+|(?:=[0-9A-F]{2}(?:=\r?\n)?){3,}")
+CODE_POINT = re.compile(r"\\u\{([0-9a-fA-F]{1,6})\}|U\+([0-9A-F]{4,6})(?:\s(?=U\+)|\b)|\\(00[0-9a-fA-F]{4})\s?")
+"""A letter as JavaScript, Unicode's own tables, and style sheets write it."""
+BYTES_ESCAPED = re.compile(
+    r"(?:\\[0-3][0-7]{2}){2,}|(?:\\x[0-9a-fA-F]{2})+|(?:%[0-9a-fA-F]{2})+|(?:=[0-9A-F]{2}(?:=\r?\n)?){3,}"
+)
 """Bytes of UTF-8 as a program, an address or a mail writes them."""
 INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
@@ -29,34 +28,40 @@ INVISIBLE = re.compile(
 )
 """What Unicode says to show as nothing."""
 HYPHENATED = re.compile(r"(?<=\w)[-\u2010\u2011][^\S\n]*\n\s*(?=\w)")
-FORMATTING = re.compile(
-    r"\\(?:text(?:bf|it|rm|tt|sf|sc|normal|style)?|math(?:bf|rm|it|sf|tt|bb|cal|frak|scr|normal)|operatorname|mbox|hbox"
-    r"|emph|underline|boldsymbol|bm|bf|it|rm|[dtc]?frac|displaystyle|left|right|[bB]igg?[lr]?|q?quad|times|cdot|div|pm|mp"
-    r"|leq?|geq?|neq?|approx|equiv|to|rightarrow|circ|degree)(?![a-zA-Z])"
-)
-"""Commands of LaTeX in whose place plain text has a sign or nothing."""
-ACCENTS = re.compile("[\u0300-\u036f]")
+ACCENTS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]")
 COUNTED = re.compile("([\u00b2\u00b3\u00b9\u00bc-\u00be\u2070-\u2079\u2080-\u2089\u2150-\u215f])")
 """Raised and lowered digits and fractions: they are no digits of the number before them."""
-LOOK_ALIKES = str.maketrans(
-    "АаВвЕеКкМмНнОоРрСсТтУуХхІіЈјЅѕӀӏԁһԛԝοΟ",
-    "AaBbEeKkMmHhOoPpCcTtYyXxIiJjSsIldhqwoO",
-)
+LOOK_ALIKES: dict[int, int | str | None] = {
+    **str.maketrans("АаВвЕеКкМмНнОоРрСсТтУуХхІіЈјЅѕӀӏԁһԛԝοΟ", "AaBbEeKkMmHhOoPpCcTtYyXxIiJjSsIldhqwoO"),
+    **str.maketrans("ΑΒΕΖΗΙΚΜΝΡΤΥΧαινρυκ", "ABEZHIKMNPTYXaivpuk"),
+    **str.maketrans("ոսօհցոզԼՏԱ", "nuohgnqLSU"),
+    **str.maketrans("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnopqrstuvwyz"),
+    **str.maketrans("łŁđĐħĦıøØŧŦƀɑɡıȷɩⅼ", "lLdDhHioOtTbagijil"),
+    **str.maketrans("ᎪᏴᏟᎠᎬᎻᎫᏦᏞᎷᏢᏒᏚᎢᏙᎳᏃ", "ABCDEHJKLMPRSTVWZ"),
+    **{first + place: chr(ord("A") + place) for first in (0x1F150, 0x1F170, 0x1F1E6) for place in range(26)},
+    0x2800: " ",
+}
+"""Letters that look like Latin ones: Cyrillic, Greek, Armenian, small capitals, with a stroke, Cherokee, in dark
+circles and squares."""
 
 
 def plain(text: str) -> str:
     """Returns the text without what can hide it."""
+    text += values_with_escapes(text) if "&" in text and "<" in text else ""
     for _ in range(MOST_ESCAPES):
         resolved = html.unescape(text) if "&" in text else text
         if resolved == text:
             break
         text = resolved
-    if "%" in text or "\\x" in text or "=" in text:
+    if "%" in text or "\\" in text or "=" in text:
         text = BYTES_ESCAPED.sub(_bytes_resolved, text)
     if "<" in text:
-        text = MARKUP.sub(" ", INLINE.sub("", _without_comments(text)))
+        text = without_html(text)
+    if "\\" in text or "U+" in text:
+        text = CODE_POINT.sub(_point_resolved, text)
     if "\\" in text:
         text = _backslashes_resolved(text)
+    text = without_marks(text)
     if not text.isascii():
         text = _folded(text)
     if "-" in text or "\u2010" in text:
@@ -69,17 +74,10 @@ def compatible(text: str) -> str:
     return (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
 
 
-def _without_comments(text: str) -> str:
-    """Leaves out ``<!-- -->``. A pattern would look for the end of each comment anew where there is none."""
-    kept, start = [], 0
-    while (begin := text.find("<!--", start)) >= 0 and (end := text.find("-->", begin)) >= 0:
-        kept.append(text[start:begin])
-        start = end + 3
-    return "".join([*kept, text[start:]])
-
-
 def _bytes_resolved(found: re.Match[str]) -> str:
     """Bytes that are UTF-8 as text; a letter or digit alone stays as it is."""
+    if found[0][0] == "\\" and found[0][1] != "x":
+        return bytes(int(each, 8) for each in found[0].split("\\")[1:]).decode("utf-8", "replace")
     code = bytes.fromhex(re.sub(r"[^0-9a-fA-F]", "", found[0].replace("\\x", "")))
     if found[0].startswith("%") and len(code) == 1 and code.isalnum():
         return found[0]  # "5%20 times" is an address, "50%50" is none
@@ -91,8 +89,13 @@ def _bytes_resolved(found: re.Match[str]) -> str:
 
 def _backslashes_resolved(text: str) -> str:
     text = UNICODE_ESCAPED.sub(_unicode_resolved, text)
-    text = FORMATTING.sub(" ", text.replace("\\\r\n", "").replace("\\\n", ""))
+    text = without_latex(text.replace("\\\r\n", "").replace("\\\n", ""))
     return text.replace("\\n", "\n").replace("\\t", " ").replace("\\r", " ")
+
+
+def _point_resolved(found: re.Match[str]) -> str:
+    code = int(found[1] or found[2] or found[3], 16)
+    return chr(code) if code < 0x110000 and not 0xD800 <= code < 0xE000 else found[0]
 
 
 def _unicode_resolved(found: re.Match[str]) -> str:

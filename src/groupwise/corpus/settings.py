@@ -33,7 +33,7 @@ deepseekmath = Corpus()
 
 deepseekmath_published = Corpus(
     classifier=FastText(
-        dimension=256, rate=0.1, words=3, least=3, epochs=3, segment=0, negatives=1.0, buckets=2_000_000
+        dimension=256, rate=0.1, words=3, least=3, epochs=3, updates=0, segment=0, negatives=1.0, buckets=2_000_000
     ),
     recall=Recall(iterations=4),
 )

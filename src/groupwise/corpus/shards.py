@@ -35,7 +35,7 @@ KINDS = {
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Writes one file."""
+    """Writes rows as one parquet file of those columns, which takes its name when it is whole."""
     import pyarrow
 
     schema = pyarrow.schema([(name, getattr(pyarrow, KINDS.get(name, "string"))()) for name in columns])
@@ -91,7 +91,7 @@ class Shards:
         self._bytes = self._written = 0
 
     def add(self, row: dict[str, Any]) -> None:
-        """Takes a row."""
+        """Takes a row, and writes a file where the text that waits has reached its size."""
         self._rows.append(row)
         self._bytes += len(row.get("text") or "")
         if self._bytes >= self.most:
@@ -123,7 +123,7 @@ class Ledger:
         self.rows: list[dict[str, Any]] = []
 
     def keep(self, count: int = 1) -> None:
-        """Counts what was kept."""
+        """Counts what was kept, one by one or several at once."""
         self.kept += count
 
     def drop(self, name: str, url: str, reason: str, evidence: str = "") -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from groupwise.corpus.duplicates import Comparison, MinHash, Texts
+from groupwise.corpus.containment import Samples
+from groupwise.corpus.duplicates import Comparison, MinHash, Texts, samples_of
 from groupwise.corpus.shards import Ledger, finish, finished, read_parts, write_rows
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def deduplicate(directory: Path, names: Sequence[str], minhash: MinHash) -> None
     signed = numpy.concatenate([numpy.load(done / f"{name}.npy") for name in names])
     addresses = [address for name in names for address in tables[name]["address"].to_pylist()]
     urls = [url for name in names for url in tables[name]["url"].to_pylist()]
-    copies = Comparison(minhash, addresses, signed, Texts(directory, names, sizes, minhash)).copies()
+    samples = _samples([samples_of(done / f"{name}.npy") for name in names], sizes)
+    copies = iter(Comparison(minhash, addresses, signed, samples, Texts(directory, names, sizes, minhash)).copies())
     counts: dict[str, Any] = {}
     also: list[dict[str, str]] = []
     for name in names:
@@ -44,12 +46,21 @@ def deduplicate(directory: Path, names: Sequence[str], minhash: MinHash) -> None
             else:
                 evidence = f"of {urls[copy.of]}" + (f": {copy.evidence}" if copy.evidence else "")
                 ledger.drop(page["id"], page["url"], copy.reason, evidence)
-                also.append({"address": page["address"], "of": addresses[copy.of]})
+                if copy.whole:
+                    also.append({"address": page["address"], "of": addresses[copy.of]})
         write_rows(done / f"{name}.parquet", rows, UNIQUE)
         ledger.write(directory / "dropped", name)
         counts[name] = ledger.to_json()
     write_rows(directory / COPIES, also, ("address", "of"))
     finish(done, "all", counts)
+
+
+def _samples(paths: Sequence[Path], sizes: Sequence[int]) -> Samples:
+    """The sampled runs of all archives, their pages numbered through."""
+    tables = [numpy.load(path) for path in paths]
+    starts = numpy.cumsum([0, *sizes])
+    pages = [table[:, 0].astype(numpy.int64) + start for table, start in zip(tables, starts, strict=False)]
+    return Samples(numpy.concatenate(pages), numpy.concatenate([table[:, 1] for table in tables]))
 
 
 def _without_texts(table: pyarrow.Table) -> pyarrow.Table:
@@ -75,7 +86,7 @@ class Pages:
 
     @classmethod
     def read(cls, directory: Path, names: Sequence[str]) -> Pages:
-        """Reads what ``deduplicate`` wrote."""
+        """Reads the pages that ``deduplicate`` wrote, all archives of ``names`` in their order."""
         from pyarrow import parquet
 
         tables = [parquet.read_table(directory / "unique" / f"{name}.parquet") for name in names]

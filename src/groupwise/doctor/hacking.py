@@ -20,7 +20,7 @@ class RewardHacking:
 
     @property
     def name(self) -> str:
-        """Is the alarm's name."""
+        """Returns the name of the alarm, with the reward that it watches."""
         return f"reward hacking ({self.reward})"
 
     def sentence(self, rows: Sequence[Row]) -> str | None:

@@ -117,7 +117,7 @@ class NoSignal:
 
 @dataclass(frozen=True)
 class Repetition:
-    """Completions turn in circles."""
+    """This alarm is raised where completions say the same again and again."""
 
     name: str = "repetition"
     most: float = 0.2

@@ -174,7 +174,7 @@ class CppStream(Stream):
         return min(longest + self._sampling.max_tokens, self._means.context_tokens)
 
     def _send(self, batch: Batch) -> None:
-        """Hands over what waits."""
+        """Gives the batch all requests that were submitted and not sent yet."""
         longest = self._longest()
         if longest > self._positions:
             self._positions = min(max(longest, 2 * self._positions), self._means.context_tokens)

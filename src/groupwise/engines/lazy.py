@@ -30,5 +30,5 @@ class Lazy(RolloutEngine):
         return self._engine.stream(sampling, every_token)
 
     def load(self, weights: Iterable[tuple[str, Tensor]], version: int) -> None:
-        """Closes what is open."""
+        """Closes the engine that is open: the weights are another network's."""
         self._engine = None

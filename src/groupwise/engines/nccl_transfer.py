@@ -89,12 +89,14 @@ class Transfer:
         self._client.post("/finish_weight_update")
 
     def close(self) -> None:
-        """Ends the link."""
+        """Leaves the group in which this process and the server exchange weights."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._library.leave(self._member)
 
 
 class _UniqueId(ctypes.Structure):
+    """This is NCCL's ``ncclUniqueId``, by which members of a group find each other."""
+
     _fields_ = [("bytes", ctypes.c_byte * UNIQUE_BYTES)]
 
 

@@ -26,7 +26,7 @@ Ids = tuple[int, ...]
 
 @dataclass(frozen=True)
 class WaitingCompletion:
-    """A completion that waits."""
+    """This completion was asked for and waits for room in the batch."""
 
     owner: tuple[int, int]
     """The number of its request, and its index in it."""

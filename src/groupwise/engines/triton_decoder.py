@@ -40,7 +40,7 @@ class Attention:
         self.parts = parts
 
     def __call__(self, layer: int, q: Tensor, keys: Tensor, values: Tensor, view: View) -> Tensor:
-        """As ``cache.TorchAttention``."""
+        """Returns what each lane's query attends to, ``[lanes, heads, head_dim]``, as ``kv_cache.TorchAttention``."""
         lanes, heads, dim = q.shape
         of_prompts, of_own = self._pieces(-(-lanes // TILE_LANES)), self._pieces(lanes)
         pieces = of_prompts + of_own

@@ -1,6 +1,6 @@
 """The small steps of decoding between matrix products, one launch each. Imports Triton, which torch for CUDA brings.
 
-Every kernel computes in float32 and rounds once, when it stores. ``fused.py`` says what they make together.
+Every kernel computes in float32 and rounds once, when it stores. ``triton_decoder.py`` says what they make together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import triton.language as tl
 
 @triton.jit
 def add_norm(x, added, weight, y, width, eps, offset, ADDS: tl.constexpr, BLOCK: tl.constexpr):
-    """x += added; y = RMSNorm(x) · (offset + weight). A program a row."""
+    """Computes x += added and then y = RMSNorm(x) · (offset + weight). A program a row."""
     row = tl.program_id(0).to(tl.int64)
     at = tl.arange(0, BLOCK)
     real = at < width
@@ -28,11 +28,13 @@ def add_norm(x, added, weight, y, width, eps, offset, ADDS: tl.constexpr, BLOCK:
 
 @triton.jit
 def read(pointer, real):
+    """Returns numbers from memory as float32; 0 where ``real`` is false."""
     return tl.load(pointer, mask=real, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def put(pointer, half, first, second, real):
+    """Stores the two halves of a head where ``real`` is true, rounded to what the memory holds."""
     tl.store(pointer, first.to(pointer.dtype.element_ty), mask=real)
     tl.store(pointer + half, second.to(pointer.dtype.element_ty), mask=real)
 
@@ -125,7 +127,7 @@ def attend(
 
 @triton.jit
 def merge(out, normalisers, y, pieces, DIM: tl.constexpr, PIECES: tl.constexpr, BLOCK: tl.constexpr):
-    """One average of the pieces' averages. A program a lane's head."""
+    """Computes one average of the pieces' averages, each by its weights' sum. A program a lane's head."""
     head = tl.program_id(0).to(tl.int64)
     piece, d = tl.arange(0, PIECES), tl.arange(0, BLOCK)
     there = piece < pieces
@@ -166,7 +168,8 @@ def masses(logits, peaks, sums, vocabulary, chunks, heat, BLOCK: tl.constexpr):
 def choose(
     logits, peaks, sums, uniforms, tokens, logprobs, vocabulary, chunks, heat, CHUNKS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """The first token whose cumulative probability exceeds the row's uniform: its chunk first, then itself in there."""
+    """Finds the first token whose cumulative probability exceeds the row's uniform: its chunk first, then itself in
+    there. A program a row."""
     row = tl.program_id(0).to(tl.int64)
     chunk = tl.arange(0, CHUNKS)
     there = chunk < chunks

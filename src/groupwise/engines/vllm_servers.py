@@ -82,11 +82,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Returns where it listens."""
+        """Returns the address at which the server listens."""
         return self.client.address.url
 
     def healthy(self) -> bool:
-        """Asks whether it lives."""
+        """Asks the server whether it lives; one that does not answer in time does not."""
         try:
             self.client.get("/health", min(HEALTH_SECONDS, self.client.timeout_seconds))
         except ServerError:

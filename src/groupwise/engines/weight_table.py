@@ -142,7 +142,7 @@ class WeightTable:
         return found
 
     def _queries(self, layer: LayerParts, latent: Latent, shape: Shape) -> list[Projection]:
-        """Of queries alone."""
+        """Returns the projection of a layer's queries alone, and none for keys and values, which are made elsewhere."""
         weight = self._padded(_ordered(merged_weight(layer.q), self._parts.order, shape.head_dim), 0)
         bias = bias_of(layer.q)
         bias = None if bias is None else self._padded(_ordered(bias, self._parts.order, shape.head_dim), 0)

@@ -25,6 +25,7 @@ _SIMPLE: dict[Any, dict[str, str]] = {
     bool: {"type": "boolean"},
     type(None): {"type": "null"},
     Any: {},
+    object: {},
 }
 _TEXTS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     datetime.date: ("date", datetime.date.fromisoformat),

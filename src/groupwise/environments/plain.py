@@ -85,7 +85,8 @@ def _value(returned: Any) -> float | None:
 
 def number(value: Any) -> float | None:
     """A finite number, fractions, decimals, numpy's and torch's scalars included; None of anything else."""
-    if hasattr(value, "item") and getattr(value, "size", 1) in (1, None) and not isinstance(value, str):
+    count = value.numel() if hasattr(value, "numel") else getattr(value, "size", 1)  # a tensor's size is a method
+    if hasattr(value, "item") and count in (1, None) and not isinstance(value, str):
         value = value.item()
     try:
         return float(value) if isinstance(value, Real | Decimal) and math.isfinite(value) else None

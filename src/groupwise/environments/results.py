@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import ItemsView, KeysView, Mapping, Sequence, Set, ValuesView
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,19 +34,11 @@ def result_of(returned: Any) -> Result:
 
     What has no text of its own (a generator, an object that only says where in memory it lies) has failed.
     """
-    if isinstance(returned, Ended):
-        return Result(NOTHING, ended=returned)
-    if isinstance(returned, Says):
-        return Result(plain(returned.text), returned.reward)
-    if _is_triple(returned):
-        response, reward, *metrics = returned
-        inner = result_of(response)
-        numbers = {str(name): float(value) for name, value in ((metrics or [None])[0] or {}).items() if _number(value)}
-        return dataclasses.replace(inner, reward=None if reward is None else float(reward), metrics=numbers)
     try:
-        return Result(_text(returned))
-    except (TypeError, ValueError, RecursionError) as error:
-        return Result(f"the tool returned what cannot be shown ({type(returned).__name__}: {error})", failed=True)
+        return _read(returned)
+    except Exception as error:  # whatever an object raises that is looked at
+        said = " ".join(_words(error).split())[:200]
+        return Result(f"the tool returned what cannot be shown ({type(returned).__name__}: {said})", failed=True)
 
 
 def shortened(text: str, characters: int) -> str:
@@ -63,21 +56,42 @@ def plain(text: str) -> str:
     return str(text).encode("utf-8", "replace").decode()
 
 
+def _read(returned: Any) -> Result:
+    """Raises whatever looking at it raises."""
+    if isinstance(returned, Ended):
+        return Result(NOTHING, ended=returned)
+    if isinstance(returned, Says):
+        return Result(plain(returned.text), returned.reward)
+    if _is_triple(returned):
+        response, reward, *metrics = returned
+        given = {str(name): _number(value) for name, value in ((metrics or [None])[0] or {}).items()}
+        numbers = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(result_of(response), reward=_number(reward), metrics=numbers)
+    return Result(_text(returned))
+
+
+def _words(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # a user's exception may not even be able to show itself
+        return type(error).__name__
+
+
 def _is_triple(returned: Any) -> bool:
     """verl's tuple. A point (1, 2) is none: its first part is no response."""
     if not isinstance(returned, tuple) or len(returned) not in (2, 3):
         return False
     response, reward, *metrics = returned
     shows = response is None or isinstance(response, str | Mapping) or hasattr(response, "text")
-    return shows and (reward is None or _number(reward)) and all(each is None or _is_dict(each) for each in metrics)
+    is_paid = reward is None or _number(reward) is not None
+    return shows and is_paid and all(each is None or isinstance(each, Mapping) for each in metrics)
 
 
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    """A number, numpy's and torch's scalars included; None of anything else."""
+    if hasattr(value, "item") and hasattr(value, "ndim") and value.ndim == 0:
+        value = value.item()
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _text(value: Any) -> str:
@@ -85,17 +99,20 @@ def _text(value: Any) -> str:
         return plain(value) or NOTHING
     if value is None:
         return NOTHING
-    if isinstance(value, bytes | bytearray):
+    if isinstance(value, bytes | bytearray | memoryview):
         try:
             return bytes(value).decode() or NOTHING
         except UnicodeDecodeError:
             return f"({len(value):,} bytes that are no text)"
+    if isinstance(value, Mapping) and set(value) == {"type", "text"} and value["type"] == "text":
+        return _block(value)
     if isinstance(value, list) and value and all(_is_block(each) for each in value):
         return "\n".join(_block(each) for each in value)
     if hasattr(value, "text") and (value.text is None or isinstance(value.text, str)):
         shown = [f"({kind} that cannot be shown)" for kind in ("image", "video") if getattr(value, kind, None)]
         return "\n".join([*([plain(value.text)] if value.text else []), *shown]) or NOTHING
-    return plain(json.dumps(value, ensure_ascii=False, default=_simple))
+    simple = value if isinstance(value, dict | list | tuple | int | float) else _simple(value)
+    return plain(simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False, default=_simple))
 
 
 def _is_block(value: Any) -> bool:
@@ -110,10 +127,14 @@ def _block(part: Mapping[str, Any]) -> str:
 
 def _simple(value: Any) -> Any:
     """What JSON has no word for. Raises TypeError where it cannot be told from another of its kind."""
-    if isinstance(value, set | frozenset):
+    if isinstance(value, Set) and not isinstance(value, KeysView | ItemsView):
         return sorted(value, key=str)
-    if isinstance(value, bytes | bytearray):
+    if isinstance(value, bytes | bytearray | memoryview):
         return _text(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence | Set | ValuesView | deque) and not isinstance(value, str):
+        return list(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if hasattr(value, "tolist"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from groupwise.environments.hints import described, hints_of
@@ -33,6 +33,7 @@ def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
 
     hints = hints_of(function)
     typed = {each.name: hints[each.name] for each in parameters if each.name in hints}
+    _refuse_unreadable(name, parameters, typed)
     try:
         return dict(get_json_schema(_stand_in(function, parameters, typed)))
     except Exception:  # a hint's that has no word there, or a docstring's: then the next one says so
@@ -67,6 +68,23 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
     except (TypeError, ValueError) as error:
         raise UserError(f"tool {name_of(function)}: it shows no parameters; expected a plain function") from error
     return [each for each in found if each.name not in bound]
+
+
+def _refuse_unreadable(name: str, parameters: Sequence[inspect.Parameter], typed: Mapping[str, Any]) -> None:
+    """Raises UserError for a parameter that no call could give: the object of a method, a hint that names nothing."""
+    for each in parameters:
+        if each.name in typed:
+            continue
+        if each is parameters[0] and each.name in ("self", "cls") and each.annotation is each.empty:
+            raise UserError(
+                f"tool {name}: it is a method without its object, {each.name}; expected that of an instance, such as "
+                f"box.{name} with box = Box()"
+            )
+        if isinstance(each.annotation, str):
+            raise UserError(
+                f"tool {name}: the hints of its parameters cannot be read, that of {each.name} is {each.annotation!r}; "
+                "expected names that are known where the function is written"
+            )
 
 
 def _described(name: str, parameter: str, hint: Any) -> dict[str, Any]:

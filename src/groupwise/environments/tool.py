@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from groupwise.environments.arguments import Schema, function_of
 from groupwise.environments.hints import built, hints_of, is_built
 from groupwise.environments.schemas import name_of, schema_of
 from groupwise.errors import UserError
+from groupwise.values.spelled import structure_of
 
 FORMS = (
     "a plain function with type hints and a docstring with a section Args:, an object with execute(instance_id, "
@@ -69,7 +69,7 @@ class FunctionTool:
         return self
 
     def call(self, arguments: Mapping[str, Any]) -> Any:
-        """Calls the function."""
+        """Calls the function with the arguments that the model gave and returns what it says."""
         kinds = self._kinds
         made = {name: built(kinds[name], value) if name in kinds else value for name, value in arguments.items()}
         return self.function(**made)
@@ -104,6 +104,8 @@ class ObjectTool:
 
 @dataclass
 class _Instance:
+    """This is one episode's use of a tool, which is created when it is first called."""
+
     tool: Any
     settings: Mapping[str, Any]
     made: list[Any] = field(default_factory=list)
@@ -182,9 +184,9 @@ def tools_of(given: Any) -> tuple[Tool, ...]:
 def settings_of(row: Mapping[str, Any], name: str) -> Any:
     """Returns verl's ``extra_info.tools_kwargs`` or ``extra_info.tool_selection`` of a row, or the column of that
     name."""
-    extra = _object(row.get("extra_info"))
+    extra = structure_of(row.get("extra_info"))
     found = row.get(name) if row.get(name) is not None else (extra.get(name) if isinstance(extra, Mapping) else None)
-    return _object(found)
+    return structure_of(found)
 
 
 async def value_of(given: Any) -> Any:
@@ -213,13 +215,3 @@ def _plain(schema: Any) -> Schema:
     if not isinstance(found, Mapping):
         raise UserError(f"a tool's schema is {type(found).__name__}; expected a JSON schema of a function")
     return found
-
-
-def _object(value: Any) -> Any:
-    """What a text of JSON says, as csv files hold it; every other value as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value

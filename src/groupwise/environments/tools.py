@@ -34,6 +34,9 @@ from groupwise.environments.results import Result, result_of, shortened
 from groupwise.environments.tool import Tool, Use, settings_of, tools_of, value_of
 from groupwise.errors import UserError
 
+NO_WAITING = "it waits for something, but is no async function; write async def"
+MOST_WAITS = 100  # that are refused in one turn
+
 Episode = Generator[Utterance, Reply, Any] | AsyncGenerator[Utterance | Ended, Reply]
 
 
@@ -214,8 +217,11 @@ def driven(talk: AsyncGenerator[Utterance | Ended, Reply]) -> Generator[Utteranc
 
 
 def _stepped(step: Any) -> Any:
+    """What it comes to. Whoever waits for something in it is told that nobody lets it, and may answer with that."""
     try:
         step.send(None)
+        for _ in range(MOST_WAITS):
+            step.throw(RuntimeError(NO_WAITING))
     except StopIteration as stop:
         return stop.value
-    raise RuntimeError("a tool waits for something, but is no async function; write async def")
+    raise RuntimeError(NO_WAITING)

@@ -180,6 +180,9 @@ def _difference(before: Measure | None, after: Measure | None) -> Interval | Non
 
 @dataclass(frozen=True)
 class _Problem:
+    """This holds what was sampled for one problem: for each completion its answer, whether it is right, and what the
+    scorer says of it."""
+
     answers: list[Hashable | None] | None
     correct: list[bool]
     scores: list[float]

@@ -50,12 +50,12 @@ class Comparison:
         return cls(greedy, pass_at_1, pass_at, maj_at, values["sentence"])
 
     def save(self, path: Path) -> None:
-        """Writes it as JSON."""
+        """Writes the comparison to a file, as JSON."""
         path.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Comparison:
-        """Reads what ``save`` wrote."""
+        """Reads the comparison that ``save`` wrote to this file."""
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -139,12 +139,12 @@ class Evaluation:
         return cls(**fields)
 
     def save(self, path: Path) -> None:
-        """Writes it as JSON."""
+        """Writes the evaluation to a file, as JSON."""
         path.write_text(json.dumps(self.to_json(), indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Evaluation:
-        """Reads what ``save`` wrote."""
+        """Reads the evaluation that ``save`` wrote to this file."""
         return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 

@@ -189,7 +189,7 @@ def _live(tokens: Tokens) -> bool:
 
 
 def _last_only(tokens: Tokens) -> bool:
-    """Of several tokens."""
+    """Says whether the last token alone has a coefficient other than zero."""
     return [abs(value) > NOTHING for value in tokens.coefficients] == [False] * (len(tokens.coefficients) - 1) + [True]
 
 

@@ -80,7 +80,7 @@ class Draft:
         self.options |= {"evaluation.samples": str(samples), "evaluation.max_completion_tokens": str(length)}
 
     def assume(self, text: str) -> None:
-        """Notes an assumption, once."""
+        """Notes something that the recipe takes for granted; the same text is noted once."""
         if text not in self.assumed:
             self.assumed.append(text)
 

@@ -54,7 +54,7 @@ def _read(tree: ast.Module, text: str, path: str) -> Script:
 
 
 def last_name(node: ast.expr) -> str:
-    """Returns ``GRPOTrainer`` of ``trl.GRPOTrainer``."""
+    """Returns the last name of an expression: ``GRPOTrainer`` of ``trl.GRPOTrainer``; empty where it is no name."""
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 

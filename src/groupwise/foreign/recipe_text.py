@@ -147,7 +147,7 @@ def _parameter(name: str, value: str | None, kind: str = "str", default: str | N
 
 
 def _method(draft: Draft) -> str:
-    """``replace(recipes.trl_1_16, ...)``."""
+    """Writes the method with what is changed in it: ``replace(recipes.trl_1_16, ...)``."""
     base = f"recipes.{draft.method}"
     slots = dict(draft.slots)
     for slot, fields in _grouped(draft.options, SLOTS).items():

@@ -41,7 +41,8 @@ def _refused(option: str, value: object, there_are: str) -> UserError:
 
 
 def loss(draft: Draft) -> None:
-    """Translates every slot."""
+    """Translates verl's options of the loss into the slots of an algorithm: advantage, objective, penalty, entropy,
+    correction."""
     _advantage(draft)
     _objective(draft)
     _penalty(draft)

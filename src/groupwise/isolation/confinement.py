@@ -30,7 +30,7 @@ _HEADER, _NONE = (ctypes.c_uint32 * 2)(_CAPABILITIES_3, 0), (ctypes.c_uint32 * 6
 
 
 class _Program(ctypes.Structure):
-    """``struct sock_fprog``."""
+    """This is the kernel's ``struct sock_fprog``: the instructions of a filter, and how many they are."""
 
     _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 

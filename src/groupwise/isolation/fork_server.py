@@ -54,7 +54,7 @@ class ForkServer:
         return self._owner == os.getpid() and self._control.fileno() >= 0
 
     def new_worker(self) -> Worker:
-        """Forks the worker."""
+        """Has the fork server fork a worker, and returns it once it is there."""
         worker = self.worker = Worker()
         with suppress(OSError):
             socket.send_fds(self._control, [FORK], [worker.theirs.fileno(), worker.notes.fileno()])

@@ -141,7 +141,7 @@ _HELD: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def _instructions() -> str:
-    """What ``-march=native`` looks at."""
+    """Returns the line of the processor's features, by which ``-march=native`` chooses instructions."""
     information = Path("/proc/cpuinfo")
     if not information.exists():
         return platform.processor()

@@ -39,6 +39,7 @@ class TileThreads:
 
     @property
     def count(self) -> int:
+        """Returns how many threads share the tiles, the calling one among them."""
         return self._count
 
     @count.setter

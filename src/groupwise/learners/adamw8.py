@@ -58,12 +58,12 @@ class AdamW8:
         return unbiased / ((second / (1 - self.betas[1] ** self.steps)).sqrt_() + self.eps)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets the gradients."""
+        """Drops the gradients of all parameters."""
         for parameter in self._parameters():
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns tensors and numbers."""
+        """Returns how many steps were made and both moments of every parameter, as tensors and numbers."""
         return {"steps": self.steps, "states": [list(state.parts) for state in self.states]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from groupwise.algorithm import Algorithm, Outputs
+from groupwise.algorithm import Algorithm, Outputs, gradient_coefficient
 from groupwise.learners.placement import StoppedElsewhere
 from groupwise.learning.nonfinite import NonFiniteUpdate
 from groupwise.learning.tally import Tally, coefficients
@@ -33,11 +33,14 @@ class Backward(Protocol):
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
         count: float = 0.0,
+        idle: frozenset[int] = frozenset(),
     ) -> None:
         """Adds ``-coefficient · ∂outputs/∂θ`` to the gradient. ``outputs`` names what must carry a gradient beside
         ``logprobs``: ``entropy``, ``values``, ``exact_kl``. Rows with one number in ``together`` go through the
         network in one micro-batch. ``count``: what the step divides the gradient of these rows by; a loss of the
-        network's own, which is a mean already, is multiplied by it."""
+        network's own, which is a mean already, is multiplied by it. ``idle``: rows whose coefficients are probably
+        all zero (``rows_without_gradient``), which go through the network apart from others; where they are zero
+        indeed, nothing goes backward."""
         ...
 
 
@@ -59,8 +62,21 @@ def tallies(backward: Backward, batch: TrainBatch, algorithm: Algorithm, on_rows
         return cotangent
 
     with suppress(NonFiniteUpdate, StoppedElsewhere):  # the tally says so
-        backward(batch.rollouts, batch.temperature, asked, algorithm.outputs, batch.together, batch.count)
+        idle = rows_without_gradient(batch, algorithm)
+        backward(batch.rollouts, batch.temperature, asked, algorithm.outputs, batch.together, batch.count, idle)
     return found
+
+
+def rows_without_gradient(batch: TrainBatch, algorithm: Algorithm) -> frozenset[int]:
+    """Returns the rows whose gradient coefficients are all zero where the learner says of each token what the sampler
+    said: those of a group that was equally right throughout, as a rule. It is a guess, made before the network is
+    asked; none where the sampler's log-probabilities are not known or do not decide."""
+    sampled = batch.signals.behavior_logprobs
+    if sampled is None or algorithm.outputs or algorithm.trains_scorer:
+        return frozenset()
+    found = gradient_coefficient(algorithm, batch.signals, Outputs(sampled.float()))
+    silent = (found.cotangent.logprobs == 0).all(dim=1)
+    return frozenset(silent.nonzero()[:, 0].tolist())
 
 
 def send_back(said: Outputs, cotangent: Outputs, loss: Tensor | None = None) -> None:

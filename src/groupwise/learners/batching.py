@@ -10,17 +10,33 @@ GROWTH = 32
 """A micro-batch that is too small for all rows to find a place becomes larger by this part of it."""
 
 
+LEAST_APART = 8
+"""Idle rows go apart where they have one in so many of all tokens: another pass has a cost of its own."""
+
+
 def micro_batches(
-    rollouts: Sequence[Rollout], budget: int, together: Sequence[int] | None = None, padded: bool = False
+    rollouts: Sequence[Rollout],
+    budget: int,
+    together: Sequence[int] | None = None,
+    padded: bool = False,
+    idle: frozenset[int] = frozenset(),
 ) -> Iterator[list[int]]:
     """Yields row numbers, longest sequences first, in batches of at most ``budget`` tokens.
 
     A prompt that rows of a batch share counts once, and its rows stay together where they fit; ``padded``: what counts
     is the rectangle instead. Rows with one number in ``together`` stay together in any case; where they exceed the
-    budget by themselves they go alone.
+    budget by themselves they go alone. Where all rows of a prompt are ``idle`` they come last, apart from others.
     """
+    families = _families(rollouts, together)
+    for part in _apart(rollouts, families, idle) if idle else (families,):
+        yield from _batches(rollouts, part, budget, padded)
+
+
+def _batches(
+    rollouts: Sequence[Rollout], families: Sequence[Sequence[list[int]]], budget: int, padded: bool
+) -> Iterator[list[int]]:
     batch = _Batch(rollouts, padded)
-    for family in _families(rollouts, together):
+    for family in families:
         whole = [row for unit in family for row in unit]
         if batch.rows and batch.size(whole) > budget >= _Batch(rollouts, padded).size(whole) and not padded:
             yield batch.rows
@@ -34,20 +50,37 @@ def micro_batches(
         yield batch.rows
 
 
+def _apart(
+    rollouts: Sequence[Rollout], families: Sequence[Sequence[list[int]]], idle: frozenset[int]
+) -> Iterator[list[Sequence[list[int]]]]:
+    """Yields the families of which a row is not idle, then the others; all at once where those are few."""
+    tokens = {True: 0, False: 0}
+    parts: dict[bool, list[Sequence[list[int]]]] = {True: [], False: []}
+    for family in families:
+        silent = all(row in idle for unit in family for row in unit)
+        parts[silent].append(family)
+        tokens[silent] += sum(rollouts[row].length for unit in family for row in unit)
+    if tokens[True] * LEAST_APART < tokens[False]:
+        yield list(families)
+        return
+    yield from (parts[False], parts[True])
+
+
 def even_micro_batches(
     rollouts: Sequence[Rollout],
     budget: int,
     side_by_side: int,
     together: Sequence[int] | None = None,
     padded: bool = False,
+    idle: frozenset[int] = frozenset(),
 ) -> list[list[int]]:
     """Returns micro-batches of which ``side_by_side`` are computed at a time: in as few rounds as ``budget`` allows,
     and with nearly the same number of tokens in each, so that none waits for another."""
-    found = list(micro_batches(rollouts, budget, together, padded))
+    found = list(micro_batches(rollouts, budget, together, padded, idle))
     most = -(-len(found) // side_by_side) * side_by_side
     size = -(-sum(tokens_together(rollouts, rows, padded) for rows in found) // max(most, 1))
     while size < budget:
-        even = list(micro_batches(rollouts, size, together, padded))
+        even = list(micro_batches(rollouts, size, together, padded, idle))
         if len(even) <= most:
             return even
         size += size // GROWTH + 1

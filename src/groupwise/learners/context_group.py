@@ -98,6 +98,8 @@ class Exchange:
 
 
 class _Exchanged(torch.autograd.Function):
+    """This exchanges tokens for heads between processes, and their gradients the other way."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, exchange: Exchange, inward: bool) -> Tensor:
         ctx.exchange, ctx.inward = exchange, inward
@@ -111,6 +113,8 @@ class _Exchanged(torch.autograd.Function):
 
 
 class _Total(torch.autograd.Function):
+    """This adds up a tensor over processes; its gradient is that of the sum, in each of them."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: Any) -> Tensor:
         total = x.clone()

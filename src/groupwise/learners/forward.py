@@ -23,7 +23,7 @@ Reference = LanguageModel | PastPolicy
 
 
 def logprobs_of(placement: Placement, network: Reference, micro_batch: MicroBatch, temperature: float) -> Tensor:
-    """Returns ``[B, T]``."""
+    """Returns the log-probability of every sampled token at this temperature, ``[B, T]``."""
     return placement.run(
         model_of(network), lambda: token_outputs(network(micro_batch), micro_batch, temperature).logprobs
     )

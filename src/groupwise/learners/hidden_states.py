@@ -64,7 +64,7 @@ class PackedBackbone(Backbone):
         self.parameters = _count([*parts, *places, blueprint.embedding, blueprint.norm])
 
     def shallow(self, pool: TileThreads) -> PackedBackbone:
-        """Returns its first block."""
+        """Returns a backbone of the first block alone, on the same parameters."""
         trunk, first = self.trunk, replace(self.trunk.blueprint, layers=self.trunk.blueprint.layers[:1])
         return PackedBackbone(Trunk(first, PROBE, trunk.recompute, pool))
 

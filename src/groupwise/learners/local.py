@@ -23,7 +23,7 @@ from groupwise.learners.loading import context_of, generation_stops, load_policy
 from groupwise.learners.logprobs import LanguageModel
 from groupwise.learners.lora import Adapters, PastPolicy, dropping
 from groupwise.learners.memory import MicroBatchBudget
-from groupwise.learners.micro_batch import MicroBatch
+from groupwise.learners.micro_batch import MicroBatch, zeros_for
 from groupwise.learners.optimizer import Optimizer, trained_parameters
 from groupwise.learners.options import LearnerOptions
 from groupwise.learners.other_parts import other_parts
@@ -83,7 +83,7 @@ class LocalLearner:
 
     @property
     def memory(self) -> LocalMemory:
-        """Answers questions about memory."""
+        """Returns what answers questions about memory."""
         return LocalMemory(self, self._adapters)
 
     def remarks(self) -> list[str]:
@@ -139,7 +139,7 @@ class LocalLearner:
 
     def _read(self, rollouts: Sequence[Rollout], said: Callable[[MicroBatch], Tensor]) -> Tensor:
         """Returns ``[B, T]`` of what is said of each micro-batch; again with smaller ones where memory runs out."""
-        result = self._zeros(rollouts)
+        result = zeros_for(rollouts, exact=self.config.dtype == "float64")
 
         def read(rows: list[int]) -> None:
             with self._inside():
@@ -168,6 +168,7 @@ class LocalLearner:
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
         count: float = 0.0,
+        idle: frozenset[int] = frozenset(),
     ) -> None:
         """Adds the gradient that the coefficients give (``backward.Backward``). Raises ValueError for the cotangent of
         an output that was not named, and RuntimeError for values or exact_kl without a critic or a reference."""
@@ -178,12 +179,15 @@ class LocalLearner:
             plain = said.map(lambda tensor: tensor.detach().cpu())
             cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
             loss = loss_of(self._policy.balance, rollouts, rows, count)
+            if loss is None and self.placement.silent(cotangent):
+                self._optimizer.fill()
+                return self.placement.let_go(self._policy.model)
             with self._inside(), dropping(self._adapters, self.version):
                 send_back(said, cotangent, loss)
 
         if self._adapters:
             self._adapters.release()
-        self.budget.each(rollouts, learn, bool(self.slower), together)
+        self.budget.each(rollouts, learn, bool(self.slower), together, idle)
 
     def _outputs(self, rollouts: Sequence[Rollout], temperature: float, wanted: frozenset[str]) -> Outputs:
         networks = self._policy, self._reference, self._critic
@@ -294,7 +298,3 @@ class LocalLearner:
 
     def _inside(self) -> AbstractContextManager[None]:
         return self.pool.inside(self._policy.backbone.tiled)
-
-    def _zeros(self, rollouts: Sequence[Rollout]) -> Tensor:
-        width, exact = max((len(rollout.tokens) for rollout in rollouts), default=0), self.config.dtype == "float64"
-        return torch.zeros(len(rollouts), width, dtype=torch.float64 if exact else torch.float32)

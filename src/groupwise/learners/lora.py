@@ -198,7 +198,7 @@ class Adapters:
             mask_gradients(matrices, input_masks(matrices, self.lora.dropout, update))
 
     def _inward(self) -> list[nn.Parameter]:
-        """Returns every adapter's A."""
+        """Returns the matrix A of every adapter, ``[rank, inputs]`` each."""
         return [weight.layer.lora_A["default"].weight for weight in self._weights]
 
     @contextmanager

@@ -35,12 +35,17 @@ class MicroBatchBudget:
         self.tokens, self.discard, self.note, self.placement = tokens, discard, note, placement
 
     def parts(
-        self, rollouts: Sequence[Rollout], padded: bool, together: Sequence[int] | None = None
+        self,
+        rollouts: Sequence[Rollout],
+        padded: bool,
+        together: Sequence[int] | None = None,
+        idle: frozenset[int] = frozenset(),
     ) -> Iterator[list[int]]:
         """Yields micro-batches: row numbers. Where several processes compute, each has its share of every round."""
         if self.placement.count == 1:
-            return micro_batches(rollouts, self.tokens, together, padded)
-        return iter(even_micro_batches(rollouts, self.tokens, self.placement.side_by_side, together, padded))
+            return micro_batches(rollouts, self.tokens, together, padded, idle)
+        side_by_side = self.placement.side_by_side
+        return iter(even_micro_batches(rollouts, self.tokens, side_by_side, together, padded, idle))
 
     def each(
         self,
@@ -48,13 +53,14 @@ class MicroBatchBudget:
         work: Callable[[list[int]], None],
         padded: bool,
         together: Sequence[int] | None = None,
+        idle: frozenset[int] = frozenset(),
     ) -> None:
         """Calls ``work`` on every micro-batch of this process. Where memory runs out, the gradient is discarded and
         the next ones hold half of that micro-batch's tokens.
 
         Raises MicroBatchTooLarge then, and UserError where rows cannot be taken apart any further.
         """
-        for rows in self.placement.share(self.parts(rollouts, padded, together)):
+        for rows in self.placement.share(self.parts(rollouts, padded, together, idle)):
             try:
                 work(rows)
                 continue

@@ -59,7 +59,8 @@ class Support:
         return Support(self.ids[kept.repeat_interleave(self.sizes)], self.sizes[kept])
 
     def inside(self, vocabulary: int, device: torch.device) -> Tensor:
-        """Returns ``[N, vocabulary]`` bool."""
+        """Says of each token and id whether the token was drawn from it, ``[N, vocabulary]``; a token without a support
+        was drawn from all."""
         ids, sizes = self.ids.to(device), self.sizes.to(device)
         inside = (sizes == 0)[:, None].repeat(1, vocabulary)
         inside[torch.arange(len(sizes), device=device).repeat_interleave(sizes), ids] = True
@@ -123,6 +124,12 @@ class MicroBatch:
         together."""
         found = values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
         return found if self.context is None else self.context.total(found)
+
+
+def zeros_for(rollouts: Sequence[Rollout], exact: bool) -> Tensor:
+    """Returns ``[B, T]`` zeros, in float64 where what comes into them is ``exact``."""
+    width = max((len(rollout.tokens) for rollout in rollouts), default=0)
+    return torch.zeros(len(rollouts), width, dtype=torch.float64 if exact else torch.float32)
 
 
 class _Sequence(NamedTuple):

@@ -52,6 +52,13 @@ class Optimizer:
         self._hooks.append(parameter.register_post_accumulate_grad_hook(gather))
         return master
 
+    def fill(self) -> None:
+        """Gives the first network a gradient of zeros where it has none: its rows had nothing to say, and what AdamW
+        keeps of earlier steps still moves it."""
+        if all(parameter.grad is None for parameter in self.groups[0]):
+            for parameter in self.groups[0]:
+                parameter.grad = torch.zeros_like(parameter)
+
     def step(self, count: float, rates: Sequence[float]) -> tuple[list[float], bool]:
         """Makes one update, each group at its rate, and returns the groups' gradient norms and whether it was made.
 

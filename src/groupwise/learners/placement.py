@@ -67,6 +67,10 @@ class Placement(Protocol):
         outputs in every process. Raises what ``ask`` raises, and StoppedElsewhere in the other processes."""
         ...
 
+    def silent(self, cotangent: Outputs) -> bool:
+        """Says whether the cotangents are zero in every process, so that nothing has to go backward."""
+        ...
+
     def let_go(self, model: nn.Module) -> None:
         """Drops what a forward pass without a backward one has left whole."""
         ...
@@ -100,10 +104,10 @@ class OneProcess(Placement):
     side_by_side, leads = 1, True
 
     def place(self, model: nn.Module, dtype: str = "") -> None:
-        """Does nothing."""
+        """Leaves the model as it is: all of it belongs here."""
 
     def compute_in_parts(self, model: nn.Module, backbone: Any) -> None:
-        """Does nothing."""
+        """Leaves the backbone as it is: it computes whole layers."""
 
     def copied(self, model: Any, trunk: bool = False) -> Any:
         """Returns a copy of the model, or of its trunk."""
@@ -114,9 +118,10 @@ class OneProcess(Placement):
         return work()
 
     def check(self, backbone: Any) -> None:
-        """Does nothing."""
+        """Accepts any backbone: its attention is not divided."""
 
     def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        """Returns the micro-batch of these rollouts: this process reads all of their tokens."""
         return MicroBatch.of(rollouts, device, after)
 
     def share(self, parts: Iterable[list[int]]) -> Iterator[list[int]]:
@@ -127,15 +132,18 @@ class OneProcess(Placement):
         """Returns what the algorithm says: there is nobody to agree with."""
         return ask()
 
+    def silent(self, cotangent: Outputs) -> bool:
+        return not any(tensor is not None and tensor.any() for tensor in vars(cotangent).values())
+
     def let_go(self, model: nn.Module) -> None:
-        """Does nothing."""
+        """Leaves the model as it is: nothing was gathered."""
 
     def total(self, tensor: Tensor) -> Tensor:
         """Returns the tensor: there is nothing to add."""
         return tensor
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Does nothing."""
+        """Leaves the gradients as they are: there are no others to add."""
 
     def whole(self, state: Any) -> Any:
         """Returns the state: it is whole here."""

@@ -17,7 +17,6 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-import cloudpickle
 import torch
 import torch.distributed as dist
 
@@ -27,6 +26,7 @@ from groupwise.learners.fingerprint import code_fingerprint, different
 from groupwise.learners.launch import PARENT, started_by_torchrun
 from groupwise.learners.meeting import Door, Sending
 from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
+from groupwise.learners.sending import SHORT_BYTES, Sending, packed
 from groupwise.learning.stop_request import stop_request, stop_signal
 
 FOLLOWER = "groupwise.learners.follower"
@@ -34,8 +34,6 @@ SECONDS_TO_END = 5.0
 STOP_SECONDS = 15.0
 """How long another process may let rank 0 wait that was asked to stop: whoever asks kills after 30."""
 POLL_SECONDS = 0.5
-SHORT_BYTES = 32_768
-"""So much a socket takes although nobody reads it: a process that answers has read all that it was told."""
 
 
 class Ranks:
@@ -282,15 +280,3 @@ def release_ranks() -> None:
     if not Ranks.begun:
         tell_over(store_of_all(), int(os.environ["WORLD_SIZE"]))
     end_ranks()
-
-
-def packed(message: Any) -> bytes:
-    """Returns a message in bytes, with the classes of a recipe's own file in it. Raises UserError for what can't
-    travel."""
-    try:
-        return bytes(cloudpickle.dumps(message))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UserError(
-            f"learner FSDP: the other processes can't be told of this algorithm ({error}); expected slots that hold "
-            "plain values"
-        ) from error

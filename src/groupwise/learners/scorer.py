@@ -124,6 +124,7 @@ class ScorerLearner:
         outputs: frozenset[str] = frozenset(),
         together: Sequence[int] | None = None,
         count: float = 0.0,
+        idle: frozenset[int] = frozenset(),
     ) -> None:
         """Adds a gradient of scores (``backward.Backward``). Raises ValueError where more is asked for."""
         if outputs:
@@ -140,7 +141,7 @@ class ScorerLearner:
 
     @property
     def memory(self) -> LocalMemory:
-        """Answers questions about memory."""
+        """Returns what answers questions about memory."""
         return LocalMemory(self)
 
     def remarks(self) -> list[str]:

@@ -67,7 +67,7 @@ class ShardedLearner:
 
     @property
     def version(self) -> int:
-        """Counts optimiser updates."""
+        """Returns how many updates the optimiser has made."""
         return int(self._part.version)
 
     @property

@@ -25,7 +25,7 @@ from groupwise.errors import UserError
 from groupwise.learners.context_group import ContextGroup
 from groupwise.learners.hidden_states import PackedBackbone
 from groupwise.learners.micro_batch import MicroBatch
-from groupwise.learners.placement import Placement, StoppedElsewhere
+from groupwise.learners.placement import ONE_PROCESS, Placement, StoppedElsewhere
 from groupwise.types import Rollout
 
 T = TypeVar("T")
@@ -105,6 +105,7 @@ class Sharded(Placement):
         return work() if inside is None else inside(work)
 
     def check(self, backbone: Any) -> None:
+        """Raises UserError where attention is to be divided among processes and this backbone's can't be."""
         if self.context is None:
             return
         if not isinstance(backbone, PackedBackbone):
@@ -120,6 +121,7 @@ class Sharded(Placement):
             )
 
     def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
+        """Returns the micro-batch of these rollouts, or this process's part where a context is divided."""
         whole = MicroBatch.of(rollouts, device, after)
         return whole if self.context is None else whole.divided(self.context)
 
@@ -151,6 +153,11 @@ class Sharded(Placement):
             mine = getattr(given, name)
             filled[name] = torch.zeros_like(getattr(said, name)) if mine is None else mine
         return Outputs(**filled)
+
+    def silent(self, cotangent: Outputs) -> bool:
+        busy = torch.tensor([float(not ONE_PROCESS.silent(cotangent))])
+        dist.all_reduce(busy, op=dist.ReduceOp.MAX)
+        return not busy
 
     def let_go(self, model: nn.Module) -> None:
         """Gives back what is whole of the model, so that each process holds its part alone."""

@@ -72,7 +72,7 @@ class Memory(Protocol):
         ...
 
     def written_bytes(self) -> int:
-        """Returns what ``Trainable.write`` writes."""
+        """Returns how many bytes ``Trainable.write`` puts on the disk."""
         ...
 
 
@@ -85,7 +85,7 @@ class Trainable(Protocol):
 
     @property
     def version(self) -> int:
-        """Counts optimiser updates."""
+        """Returns how many updates the optimiser has made."""
         ...
 
     tokenizer: Any
@@ -106,7 +106,7 @@ class Trainable(Protocol):
 
     @property
     def memory(self) -> Memory:
-        """Answers questions about memory."""
+        """Returns what answers questions about memory."""
         ...
 
     @property

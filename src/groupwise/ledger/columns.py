@@ -79,7 +79,7 @@ def _array(values: Any, kind: pyarrow.DataType) -> pyarrow.Array:
 
 
 def _plain(stage: str, record: StepRecord) -> dict[str, Any]:
-    """One value a row."""
+    """Makes the columns that hold one value a row."""
     rollouts = flatten(record.groups)
     return {
         "stage": [stage] * len(rollouts),
@@ -135,7 +135,7 @@ def _part(value: float | None, weight: float) -> float | None:
 
 
 def _tokens(record: StepRecord) -> dict[str, Any]:
-    """One value a token."""
+    """Makes the columns that hold one value a token, a list of them a row."""
     import numpy as np
 
     signals, rollouts = record.signals, flatten(record.groups)
@@ -165,7 +165,7 @@ def _tokens(record: StepRecord) -> dict[str, Any]:
 
 
 def _joined(rows: Iterable[Sequence[int]]) -> pyarrow.Array:
-    """Lists of ids."""
+    """Makes a column of lists of ids, one list a row."""
     import numpy as np
 
     arrays = [np.asarray(row, dtype=np.int32) for row in rows]

@@ -110,6 +110,8 @@ def _forward(
 
 
 class _Kernel(torch.autograd.Function):
+    """This is attention by our own kernel, with a backward pass."""
+
     @staticmethod
     def forward(
         ctx: Any,

@@ -22,29 +22,32 @@ class BlockBackend(Protocol):
     """Computes the two halves of a block on ``[N, d]`` rows, forward and backward, without gradient of its own."""
 
     def project(self, x: Tensor, parts: ProjectParts, how: BlockPlan) -> tuple[Tensor, Tensor]:
-        """Returns rows of q, k and v as the matrix product leaves them, and as attention takes them."""
+        """Returns rows of q, k and v side by side, ``[N, (heads + 2 · kv_heads) · head_dim]``: as the matrix product
+        leaves them, and normed and turned as attention takes them."""
         ...
 
     def rotate(self, raw: Tensor, parts: ProjectParts, how: BlockPlan) -> Tensor:
-        """Makes what attention takes of the raw rows again."""
+        """Makes what attention takes of the raw rows again, in the same shape."""
         ...
 
     def project_backward(
         self, x: Tensor, raw: Tensor | None, parts: ProjectParts, how: BlockPlan, gradients: Sequence[Tensor]
     ) -> tuple[Tensor, ProjectParts]:
-        """The gradient of x, and of the parts (of layers, ``kernels.halves.LayerSums``); ``gradients``: of q, k, v."""
+        """Returns the gradients of x, ``[N, d]``, and of the parts (of linear layers: ``half_blocks.LayerSums``), from
+        those of q, k and v, ``[N, heads, head_dim]`` each."""
         ...
 
     def finish(
         self, x: Tensor, mixed: Tensor, parts: FinishParts, how: BlockPlan, keep: bool
     ) -> tuple[Tensor, FinishKept]:
-        """The result, and what the backward pass needs; rows of gate and up only where ``keep``."""
+        """Returns the block's result, ``[N, d]``, of its input x and what attention mixed, ``[N, heads · head_dim]``,
+        and what the backward pass needs; rows of gate and up only where ``keep``."""
         ...
 
     def finish_backward(
         self, dy: Tensor, mixed: Tensor, parts: FinishParts, how: BlockPlan, kept: FinishKept
     ) -> tuple[Tensor, Tensor, FinishParts]:
-        """The gradients of x and mixed, and of the parts."""
+        """Returns the gradients of x, ``[N, d]``, and mixed, and of the parts, from that of the result."""
         ...
 
 

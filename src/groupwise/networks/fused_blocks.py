@@ -48,6 +48,8 @@ def _project_parts(tensors: Sequence[Any], how: BlockPlan) -> ProjectParts:
 
 
 class _Project(torch.autograd.Function):
+    """This is ``project`` with a backward pass; the raw rows are its last output, kept for ``Again``."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, how: BlockPlan, *tensors: Any) -> tuple[Tensor, ...]:
         raw, made = how.half.project(x.contiguous(), _project_parts(tensors, how), how)
@@ -87,6 +89,8 @@ def _finish_parts(tensors: Sequence[Any], how: BlockPlan) -> FinishParts:
 
 
 class _Finish(torch.autograd.Function):
+    """This is ``finish`` with a backward pass."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, mixed: Tensor, how: BlockPlan, *tensors: Any) -> Tensor:
         parts = _finish_parts(tensors, how)

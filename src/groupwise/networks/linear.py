@@ -186,6 +186,8 @@ def linears(modules: Sequence[nn.Module], x: Tensor) -> tuple[Tensor, ...]:
 
 
 class _Stacked(torch.autograd.Function):
+    """This multiplies by several weights at once, with a backward pass that gives each its gradient."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, count: int, *parameters: Tensor | None) -> Tensor:
         weights, biases = parameters[:count], parameters[count:]

@@ -29,6 +29,7 @@ class StepwiseBlockBackend:
         self.pool, self.alone = pool, (TileThreads(1),) if kernels else ()
 
     def project(self, x: Tensor, parts: ProjectParts, how: Any) -> tuple[Tensor, Tensor]:
+        """Returns rows of q, k and v, raw and as attention takes them, a tile of tokens after the other."""
         linear = parts.linear
         raw, made = (x.new_empty(len(x), len(linear.weight)) for _ in range(2))
 
@@ -40,6 +41,7 @@ class StepwiseBlockBackend:
         return raw, made
 
     def rotate(self, raw: Tensor, parts: ProjectParts, how: Any) -> Tensor:
+        """Norms and turns the heads of the raw rows again, a tile of tokens after the other."""
         made = torch.empty_like(raw)
 
         def work(tile: slice) -> None:
@@ -51,6 +53,7 @@ class StepwiseBlockBackend:
     def project_backward(
         self, x: Tensor, raw: Tensor | None, parts: ProjectParts, how: Any, gradients: Sequence[Tensor]
     ) -> tuple[Tensor, ProjectParts]:
+        """Returns the gradients of x and of the parts, whose sums over tiles are added in one order."""
         linear, dx, of_head = parts.linear, torch.zeros_like(x), x.new_empty(how.shape[2])
 
         def work(tile: slice, sums: list[Any]) -> None:
@@ -71,6 +74,7 @@ class StepwiseBlockBackend:
         return dx, ProjectParts(dnorm, dq_norm, dk_norm, LayerSums(dweight, dbias, None, None))
 
     def finish(self, x: Tensor, mixed: Tensor, parts: FinishParts, how: Any, keep: bool) -> tuple[Tensor, FinishKept]:
+        """Returns the block's result and what the backward pass needs: x + o(mixed), and rows of gate and up."""
         o, both, down = (linear.weight for linear in parts[3:])
         rows = x.new_empty(len(x), len(both)) if keep else None
         middle, result = torch.empty_like(x), torch.empty_like(x)
@@ -87,6 +91,7 @@ class StepwiseBlockBackend:
     def finish_backward(
         self, dy: Tensor, mixed: Tensor, parts: FinishParts, how: Any, kept: FinishKept
     ) -> tuple[Tensor, Tensor, FinishParts]:
+        """Returns the gradients of x, mixed and the parts, whose sums over tiles are added in one order."""
         dx, dmixed, (o, both, down) = dy.clone(), torch.empty_like(mixed), parts[3:]
         _, middle, rows, _ = kept
         assert rows is not None

@@ -29,11 +29,11 @@ class Part(NamedTuple):
     causal: bool
 
     def of_queries(self, x: Tensor) -> Tensor:
-        """Returns the part's queries."""
+        """Returns the rows of queries, or of anything beside them, that belong to this part."""
         return x if self.queries is None else x[self.queries]
 
     def of_keys(self, x: Tensor) -> Tensor:
-        """Returns the part's keys."""
+        """Returns the rows of keys, or of values, that belong to this part."""
         return x if self.keys is None else x[self.keys]
 
 
@@ -98,6 +98,8 @@ def _ends(lengths: Tensor, device: torch.device) -> Tensor:
 
 
 class _TwoPartAttention(torch.autograd.Function):
+    """This attends to the shared prompt and to a token's own sequence apart, and merges both by their normalisers."""
+
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, parts: tuple[Part, Part], scale: float) -> Tensor:
         q, k, v = (x.contiguous() for x in (q, k, v))

@@ -92,7 +92,7 @@ def tell_time(
 
 
 def size(number: float) -> str:
-    """Returns ``3.2 GB``."""
+    """Writes a number of bytes in the unit that suits it: ``3.2 GB``."""
     for unit, bytes_in in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if number >= bytes_in:
             return f"{number / bytes_in:.3g} {unit}"

@@ -34,7 +34,7 @@ class Unscaled(Scale):
     """The score as the model gives it, of any size and with any zero."""
 
     def of(self, score: float) -> float:
-        """Returns the score itself."""
+        """Returns the score as it is: that is the reward."""
         return score
 
     def formula(self) -> str:

@@ -33,7 +33,7 @@ class TranscriptReward:
         return self.judge.weight
 
     def prepare(self) -> None:
-        """Prepares the judge (``scoring.NeedsPreparation``)."""
+        """Prepares the judge where it needs that (``scoring.NeedsPreparation``)."""
         if isinstance(self.judge, NeedsPreparation):
             self.judge.prepare()
 

@@ -42,7 +42,7 @@ class Wrapper(Protocol):
 
     @property
     def reward(self) -> Reward:
-        """Is the reward inside."""
+        """Returns the reward inside."""
 
 
 def unwrap(reward: Reward) -> Reward:
@@ -83,7 +83,7 @@ class Judge:
 
     @property
     def name(self) -> str:
-        """Returns the reward's name."""
+        """Returns the name of the reward that judges."""
         return self.reward.name
 
     @property

@@ -3,6 +3,7 @@ machine."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -29,8 +30,14 @@ def versions() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "groupwise": __version__,
-        **{name: version(name) for name in PACKAGES},
+        **{name: _version(name) for name in PACKAGES},
     }
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """Returns the version of a package as it was at the first look, since what is loaded stays."""
+    return version(package)
 
 
 def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
@@ -45,8 +52,14 @@ def conditions(stages: Sequence[Stage]) -> dict[str, Any]:
 def revisions() -> dict[str, str]:
     """Returns git's revisions of the checkout that Groupwise runs from and of the working directory; empty where there
     is none."""
-    here = Path(__file__).parents[1]
-    return {"groupwise": revision(here, tracked=True), "working directory": revision(Path.cwd())}
+    return {"groupwise": _own_revision(), "working directory": revision(Path.cwd())}
+
+
+@functools.cache
+def _own_revision() -> str:
+    """Returns the revision of the checkout that Groupwise runs from, as it was at the first look: what was loaded of it
+    stays as it is, whatever is changed there later."""
+    return revision(Path(__file__).parents[1], tracked=True)
 
 
 def command_record(words: Sequence[str]) -> dict[str, Any]:

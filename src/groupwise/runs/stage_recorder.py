@@ -59,7 +59,7 @@ class StageRecorder:
         ]
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """Is the loop's ``AfterStep``."""
+        """Tells every recorder of a step and returns the metrics that they add (the loop's ``AfterStep``)."""
         metrics: dict[str, float] = {}
         for recorder in self.recorders:
             metrics |= recorder.after_step(progress, record)
@@ -109,7 +109,7 @@ class BadBatchRecorder(Recorder):
         self.bad_batches = BadBatches(place.bad_batches)
 
     def after_step(self, progress: Progress, record: StepRecord | None) -> dict[str, float]:
-        """Keeps the step's batch."""
+        """Keeps the step's batch where updates of it were left out."""
         if record is not None and record.bad:
             kept = self.bad_batches.keep(self.stage.name, record, weights_of(self.stage))
             self.sink.note(

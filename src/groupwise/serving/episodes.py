@@ -49,7 +49,7 @@ class EpisodeFile(EpisodeStore):
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; nothing can be written any more."""
         self._file.close()
 
 
@@ -64,7 +64,7 @@ class EpisodeMemory(EpisodeStore):
         self.episodes[lines[0]["session"]] = lines
 
     def close(self) -> None:
-        """Changes nothing."""
+        """Changes nothing: the episodes stay to be read."""
 
 
 @dataclass(frozen=True)

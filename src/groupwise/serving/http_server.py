@@ -71,14 +71,14 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """This handles one connection."""
+    """This handler answers the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     timeout = READ_SECONDS
     server: Server
 
     def version_string(self) -> str:
-        """Says nothing of versions."""
+        """Returns a name without versions, which are nobody's business."""
         return "groupwise"
 
     def log_message(self, format: str, *args: Any) -> None:
@@ -97,7 +97,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(code, Refusal(code, message or self.responses.get(code, ("error",))[0]).as_json())
 
     def do_GET(self) -> None:
-        """Answers what only looks."""
+        """Answers requests that only look: the list of models."""
         self._answer({"/models": self._models})
 
     def do_POST(self) -> None:
@@ -105,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer({"/chat/completions": self._chat, "/completions": self._text, "/reward": self._reward})
 
     def do_DELETE(self) -> None:
-        """Forgets a session."""
+        """Drops a session and what was drawn in it."""
         self._answer({"": self._drop})
 
     def _answer(self, routes: dict[str, Route]) -> None:

@@ -37,7 +37,7 @@ class DeliveryRecord:
         return step > self.newest.get(stage, 0)
 
     def add(self, stage: str, step: int) -> None:
-        """It was told."""
+        """Notes that a step of a stage was told, and writes that down."""
         self.newest[stage] = step
         with _WRITING:
             write_json(self.directory / TRACKERS, {**_kept(self.directory), self.name: self.newest})

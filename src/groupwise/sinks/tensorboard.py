@@ -44,7 +44,7 @@ class TensorBoard(Sink):
         self.writer.flush()
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        """Closes the event file."""
+        """Closes the event file that is open, if any is."""
         if self.writer:
             self.writer.close()
 

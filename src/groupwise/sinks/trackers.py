@@ -31,7 +31,7 @@ class RunInfo:
 
 
 class Tracker(Protocol):
-    """A value of ``Run.sinks``."""
+    """A tracker is a value of ``Run.sinks``: it opens a sink that is told of the run."""
 
     def refuse(self) -> None:
         """Raises UserError where it cannot work here, before anything has begun."""

@@ -187,7 +187,7 @@ class _Runs:
         return found
 
     def one(self, port: int, example: Example, name: str, total: int) -> Rollout | str:
-        """Runs the program once."""
+        """Runs the program once on a row, and returns what its run has become: a rollout, or why there is none."""
         if self.is_over:
             return "the draw is over"
         address, row = f"http://{HOST}:{port}/v1/sessions/{name}", row_of(example)

@@ -176,7 +176,7 @@ class _Game:
             self.worlds.say(episode.world, reply)
 
     def listen(self, seconds: float = 0.0) -> None:
-        """Takes what environments answered."""
+        """Takes what environments have answered within so many seconds, and goes on with those episodes."""
         for number, plain, taken in self.worlds.hear(seconds):
             episode = self.living.get(number)
             if episode is None:
@@ -268,6 +268,6 @@ class _Game:
         yield from done
 
     def close(self) -> None:
-        """Ends what is left."""
+        """Closes the environments of episodes that still go on."""
         for world in self.living:
             self.worlds.close_episode(world)

@@ -99,7 +99,7 @@ def plain(group: Group) -> dict[str, Any]:
 
 
 def from_plain(values: Mapping[str, Any], example: Example) -> Group:
-    """Reads what ``plain`` gave."""
+    """Makes a group again of the plain values that ``plain`` gave, on the row ``example``."""
     thinks, said = values.get("opens_thinking", False), tuple(values.get("messages", ()))
     told = tuple(values.get("reference_tokens", ()))
     prompt = Prompt(example, tuple(values["prompt_tokens"]), thinks, values.get("world"), said, told)

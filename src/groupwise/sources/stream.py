@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from groupwise.algorithm import Algorithm
 from groupwise.sources.draw import DrawContext, PendingDraw, Position, RolloutBatch
 from groupwise.sources.on_policy import OnPolicy
 from groupwise.sources.selection import select_from
@@ -82,13 +83,13 @@ class Stream(WrappedSource):
         if context.threads:
             context.threads.pop().close()
 
-    def complaints(self, algorithm: Any) -> Iterator[str]:
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
         """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         if self.source.greedy_baseline:
             yield "Stream samples no greedy completion beside a group; Ahead does, around the same source"
         yield from super().complaints(algorithm)
 
-    def task_complaints(self, algorithm: Any, task: Task) -> Iterator[str]:
+    def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
         """Yields a sentence for each thing that it lacks in a task."""
         if task.episodes is not None:
             yield f"Stream cannot stop episodes of the environment {task.episodes.name} between turns; Ahead plays them"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from groupwise.algorithm import Source
+from groupwise.algorithm import Algorithm, Source
 from groupwise.sources.draw import DrawContext
 from groupwise.sources.selection import Selection
 from groupwise.tasks.task import Task
@@ -91,7 +91,7 @@ class WrappedSource(Source, Protocol):
         """Says whether it chooses by which completions are right."""
         return self.source.asks_verdict()
 
-    def needs_reward(self, algorithm: Any) -> bool:
+    def needs_reward(self, algorithm: Algorithm) -> bool:
         """Says whether what it samples must be scored in such an algorithm."""
         return self.source.needs_reward(algorithm)
 
@@ -107,16 +107,16 @@ class WrappedSource(Source, Protocol):
         """Says what it does with a group without signal, in words that go on from "the source"."""
         return self.source.without_signal_words()
 
-    def complaints(self, algorithm: Any) -> Iterator[str]:
+    def complaints(self, algorithm: Algorithm) -> Iterator[str]:
         """Yields a sentence for each thing that cannot mean what it says in such an algorithm."""
         yield from wrapping_complaints(self)
         yield from self.source.complaints(algorithm)
 
-    def task_complaints(self, algorithm: Any, task: Task) -> Iterator[str]:
+    def task_complaints(self, algorithm: Algorithm, task: Task) -> Iterator[str]:
         """Yields a sentence for each thing that it lacks in a task."""
         yield from self.source.task_complaints(algorithm, task)
 
-    def remarks(self, algorithm: Any) -> Iterator[str]:
+    def remarks(self, algorithm: Algorithm) -> Iterator[str]:
         """Yields a sentence for each thing that works but may not be meant."""
         yield from self.source.remarks(algorithm)
 

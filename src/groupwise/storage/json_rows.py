@@ -84,12 +84,11 @@ class Follower:
 def _lines(file: BinaryIO) -> Iterator[tuple[bytes, Row | None]]:
     """Each line, and the row that it is."""
     for line in file:
-        yield line, _row(line)
+        yield line, row_of(line) if line.endswith(b"\n") else None
 
 
-def _row(line: bytes) -> Row | None:
-    if not line.endswith(b"\n"):
-        return None
+def row_of(line: bytes) -> Row | None:
+    """Returns the row that a whole line holds; None where it holds no step's."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

@@ -45,7 +45,7 @@ def save_progress(directory: Path, progress: Mapping[str, Any]) -> None:
 
 
 def load_progress(directory: Path) -> dict[str, Any]:
-    """Reads what ``save_progress`` wrote."""
+    """Reads the progress that ``save_progress`` wrote."""
     progress: dict[str, Any] = json.loads((directory / PROGRESS).read_text(encoding="utf-8"))
     return progress
 

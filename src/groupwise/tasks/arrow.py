@@ -48,5 +48,5 @@ def _shortest(bits: str) -> Convert:
 
 
 def _of_something(convert: Convert) -> Convert:
-    """Null stays null."""
+    """Returns a conversion that leaves null as it is, and does as ``convert`` with any other value."""
     return lambda value: None if value is None else convert(value)

@@ -25,7 +25,8 @@ from typing import Any, Protocol
 from groupwise.errors import UserError
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.golds import answer_of
-from groupwise.tasks.values import is_nothing, shown, structure_of
+from groupwise.tasks.values import is_nothing, shown
+from groupwise.values.spelled import structure_of
 
 IN_ONE = ("choices", "options", "endings", "answer_choices", "answer_options", "option")
 SERIES = (

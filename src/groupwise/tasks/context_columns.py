@@ -11,8 +11,9 @@ from groupwise.errors import UserError
 from groupwise.tasks import columns
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.messages import turns_of
-from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
+from groupwise.tasks.values import is_nothing, shown, text_of
 from groupwise.types import Example, Message, Text
+from groupwise.values.spelled import structure_of
 
 
 class Convention(Protocol):

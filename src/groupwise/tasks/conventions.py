@@ -43,17 +43,18 @@ from groupwise.tasks.messages import (
     conversation_of,
     is_conversation,
     learn_flags,
-    prompt_of,
     says_weight,
     unspelled,
 )
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
+from groupwise.tasks.values import cell, nearest, truth_of
+from groupwise.tasks.verl_rows import Verl
 from groupwise.tasks.weights import Turns
 from groupwise.tokens.documents import content_of
 from groupwise.types import Example, Text
+from groupwise.values.spelled import structure_of
 
 ANSWER_MARK = "####"
 
@@ -76,6 +77,7 @@ class Plain:
 
     @property
     def description(self) -> str:
+        """Says which columns hold the prompt, the completion and the answer, for a person."""
         parts = {
             "prompt": " + ".join(self.prompt),
             "completion": f"{self.completion} where {self.label} is true" if self.label else self.completion,
@@ -90,6 +92,7 @@ class Plain:
         return tuple(dict.fromkeys(filter(None, (*self.prompt, self.completion, self.answer, answer, self.label))))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Makes an example of a row. Raises UserError where a column holds something else than its name says."""
         prompt, where = joined_prompt(id, row, self.prompt), f"{id}: {self.completion}"
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
         value = row.get(self.completion) if self.completion else None
@@ -143,6 +146,7 @@ class Messages:
 
     @property
     def description(self) -> str:
+        """Says in which column the conversation stands and which of its turns are learned, for a person."""
         learned = ", all turns of the assistant's" if self.turns == "all" else ""
         learned += ", learned or not as their weights say" if self.weighted else ""
         parts = [f"OpenAI messages{'' if self.column == 'messages' else f' in {self.column}'}{learned}"]
@@ -154,6 +158,7 @@ class Messages:
         return tuple(filter(None, (self.column, self.answer, self.label)))
 
     def example(self, id: str, row: Mapping[str, Any]) -> Example:
+        """Makes an example of a row's conversation. Raises UserError where it is none."""
         messages = conversation_of(cell(id, row, self.column), f"{id}: {self.column}")
         answer: str | None = None
         others: tuple[str, ...] = ()
@@ -167,31 +172,6 @@ class Messages:
         completion, context = (None, ()) if bad else (found.completion, found.context_turns)
         bad = bad or found.is_bad
         return Example(id, found.prompt, completion, answer, dict(row), others, bad, context)
-
-
-@dataclass(frozen=True)
-class Verl:
-    """This is verl's convention: a prompt of messages and its ground truth in ``reward_model``."""
-
-    structured: Structured = "error"
-
-    @property
-    def description(self) -> str:
-        return "verl: prompt; answer: reward_model.ground_truth"
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        return ("prompt", "reward_model")
-
-    def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        reward_model = structure_of(cell(id, row, "reward_model"))
-        if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
-            raise UserError(f'{id}: reward_model is {shown(reward_model)}; expected {{"ground_truth": ...}}')
-        value, where = reward_model["ground_truth"], f"{id}: reward_model.ground_truth"
-        answer = answer_of(value, where, self.structured)
-        others = alternatives_of(value, where, self.structured)
-        columns = {**row, "reward_model": reward_model}
-        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), None, answer, columns, others)
 
 
 @dataclass(frozen=True)

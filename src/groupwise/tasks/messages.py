@@ -11,9 +11,10 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.tasks.tool_calls import SHARE_GPT, calls_of, spelled_calls
-from groupwise.tasks.values import is_nothing, shown, structure_of, text_of
+from groupwise.tasks.values import is_nothing, shown, text_of
 from groupwise.tasks.weights import CONTEXT, LEARNED, learn_flag
 from groupwise.types import Message, Text
+from groupwise.values.spelled import structure_of
 
 ROLES = {
     **dict.fromkeys(("human", "user", "prompter"), "user"),

@@ -7,6 +7,7 @@ otherwise is the last. Programs run in a sandbox, each by itself.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -16,7 +17,7 @@ from groupwise.environments.protocol import Reply, Utterance
 from groupwise.isolation.sandbox import SOURCE_BYTES, Sandbox
 
 OUTPUT = "```output"
-_LANGUAGES = ("python", "py")
+_OPENING = re.compile(r"(`{3,}|~{3,})[ \t]*(?:python3?|py)(?:[ \t][^`~]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,29 @@ class ProgramTurns:
 
 
 def program_of(reply: str) -> str | None:
-    """The program that a turn ends with; None where it ends otherwise, so that nothing is run."""
+    """The program that a turn ends with; None where it ends otherwise, so that nothing is run.
+
+    A fence is three marks or more, and is closed by as many; what stands indented, as in a list, is moved to the left.
+    """
     text = reply.rstrip()
     text = text.removesuffix(OUTPUT).rstrip() if text.endswith(OUTPUT) else text
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     begun = ended = None
-    program = ""
+    marks = program = ""
     for number, line in enumerate(lines):
         fence = line.strip(" \t")
-        if begun is None and fence.startswith("```") and fence[3:].strip(" \t") in _LANGUAGES:
-            begun = number
-        elif begun is not None and fence == "```":
-            program, ended, begun = "\n".join(lines[begun + 1 : number]), number, None
+        if begun is None and (opening := _OPENING.fullmatch(fence)):
+            begun, marks = number, opening[1]
+        elif begun is not None and fence.startswith(marks) and not fence.strip(marks[0]):
+            program, ended, begun = _moved(lines[begun:number]), number, None
     return program if ended == len(lines) - 1 else None
+
+
+def _moved(lines: list[str]) -> str:
+    """The lines behind the first, as far to the left as that one stands to the right."""
+    opening, *rest = lines
+    indent = len(opening) - len(opening.lstrip(" \t"))
+    return "\n".join(line[min(indent, len(line) - len(line.lstrip(" \t"))) :] for line in rest)
 
 
 def run(sandbox: Sandbox, source: str) -> tuple[bool, str]:

@@ -10,8 +10,9 @@ from groupwise.errors import UserError
 from groupwise.output.counting import counted
 from groupwise.tasks.golds import answer_of
 from groupwise.tasks.messages import prompt_of
-from groupwise.tasks.values import cell, place_of, shown, structure_of, text_of
+from groupwise.tasks.values import cell, place_of, shown, text_of
 from groupwise.types import Example
+from groupwise.values.spelled import structure_of
 
 STEPS, LABELS = "completions", "labels"
 """The columns of TRL's stepwise supervision: what every convention here leaves in ``Example.columns``."""

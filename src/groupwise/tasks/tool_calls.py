@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.tasks.values import is_nothing, shown, structure_of
+from groupwise.tasks.values import is_nothing, shown
+from groupwise.values.spelled import structure_of
 
 KEYS = ("tool_calls", "function_call")
 SHARE_GPT = ("function_call", "tool_call")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.values.spelled import structure_of
 
 TRUE = ("true", "yes", "1", "1.0", "t", "y")
 FALSE = ("false", "no", "0", "0.0", "f", "n")
@@ -26,16 +26,6 @@ def cell(id: str, row: Mapping[str, Any], column: str) -> Any:
             return cell(f"{id}: {first}", inside, rest)
         raise UserError(f"{id}: {first} is {shown(inside)}; expected an object with the field {rest}")
     raise UserError(f'{id}: no column "{column}"{nearest(column, list(row))}; seen: {", ".join(row)}')
-
-
-def structure_of(value: Any) -> Any:
-    """The list or object that a text spells as JSON, as csv files must; every other value as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
 
 
 def nearest(column: str, columns: Sequence[str]) -> str:

@@ -50,6 +50,8 @@ def refuse_long(text: str, given: int) -> None:
 
 
 class _Counter:
+    """This counts what a template does and stops it where that becomes too much."""
+
     def __init__(self) -> None:
         self._steps = self._of_template = 0
 

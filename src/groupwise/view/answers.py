@@ -44,7 +44,7 @@ class Answers:
         return Answers(runs, explain, methods, indices, [Search(index) for index in indices])
 
     def by_name(self) -> dict[str, Callable[[Fields], Any]]:
-        """Returns every question."""
+        """Returns what answers each question, by its name in the address."""
         return {
             "runs": self.all_runs,
             "curves": self.curves_of,

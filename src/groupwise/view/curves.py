@@ -95,7 +95,7 @@ def samples_per_step(record: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _parts(rows: Sequence[dict[str, Any]], bucket: int) -> list[list[dict[str, Any]]]:
-    """Neighbours of one stage."""
+    """Divides rows into runs of at most ``bucket`` neighbours, each of one stage."""
     parts: list[list[dict[str, Any]]] = []
     for row in rows:
         if not parts or len(parts[-1]) == bucket or parts[-1][0]["stage"] != row["stage"]:

@@ -38,7 +38,7 @@ class Guard:
         self.app, self.token, self.hosts, self.cookie = app, token, frozenset(hosts), cookie
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers, or refuses."""
+        """Lets the application answer a request that may pass, and refuses any other."""
         if scope["type"] != "http":
             return
 

@@ -198,7 +198,7 @@ class Indexer:
         self._thread.start()
 
     def close(self) -> None:
-        """Ends the thread."""
+        """Stops the thread that reads files, and waits for its end."""
         self._stop.set()
         self._thread.join(timeout=10)
 

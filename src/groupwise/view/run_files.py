@@ -13,7 +13,7 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.storage.clearing import LOCK, RECORD
-from groupwise.storage.json_rows import Row, read_rows
+from groupwise.storage.json_rows import Row, read_rows, row_of
 from groupwise.view.whole import whole_evaluation, whole_record
 
 LOCKS = Path("/proc/locks")
@@ -59,7 +59,7 @@ class JsonLinesFile:
             whole = text[: text.rfind(b"\n") + 1]
             self._read += len(whole)
             self._end = (self._end + whole)[-64:]
-            self.rows += [row for line in whole.splitlines() if (row := _row(line)) is not None]
+            self.rows += [row for line in whole.splitlines() if (row := row_of(line)) is not None]
         return again
 
     def _rewritten(self) -> bool:
@@ -72,15 +72,6 @@ class JsonLinesFile:
         known = self._read > 0
         self.rows, self._read, self._inode, self._end = [], 0, 0, b""
         return known
-
-
-def _row(line: bytes) -> Row | None:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    whole = isinstance(found, dict) and isinstance(found.get("stage"), str) and isinstance(found.get("step"), int)
-    return found if whole else None
 
 
 class RunFiles:

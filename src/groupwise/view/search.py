@@ -34,7 +34,7 @@ class TextSearch:
 
 
 class Search:
-    """Searches of one run."""
+    """This holds the searches in one run's rollouts, so that the next page goes on where the last ended."""
 
     def __init__(self, index: LedgerIndex) -> None:
         self.index = index

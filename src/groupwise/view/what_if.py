@@ -47,7 +47,7 @@ class WhatIf:
         return str(answer["said"])
 
     def close(self) -> None:
-        """Ends the child."""
+        """Ends the child process that answers, if one runs."""
         child, self._child = self._child, None
         if child is not None:
             child.kill()

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from groupwise.environments.arguments import short
+from groupwise.environments.forms.spaces import action_of, has_words
 from groupwise.environments.protocol import Reply, Says, Utterance
 from groupwise.errors import UserError
 
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_NUMBER = re.compile(r"-?\d+")
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,12 @@ class Gymnasium:
     observation."""
     act: Callable[[Any, str], Any] | None = None
     """``act(env, text)``: the action that the model's words mean; it raises ValueError where they mean none. None: of
-    a discrete space the last number, of a text space the text."""
+    a discrete space the last number, of a text space the text, of an array its numbers, of several spaces JSON."""
 
     def __call__(self, row: Mapping[str, Any], random: Random) -> Generator[Utterance, Reply, Any]:
         env = self.make()
         try:
+            self._refuse_wordless(env)
             given = row.get("seed")
             seed = given if isinstance(given, int) and not isinstance(given, bool) else random.getrandbits(31)
             observation, info = env.reset(seed=seed)
@@ -64,26 +64,16 @@ class Gymnasium:
         return without_colours(picture if isinstance(picture, str) else str(observation)).strip()
 
     def _action(self, env: Any, text: str) -> Any:
+        return action_of(env.action_space, text) if self.act is None else self.act(env, text)
+
+    def _refuse_wordless(self, env: Any) -> None:
+        """Raises UserError for actions that no words are known for."""
         space: Any = getattr(env, "action_space", None)
-        if self.act is not None:
-            return self.act(env, text)
-        if hasattr(space, "n") and hasattr(space, "start"):
-            numbers = _NUMBER.findall(text[-1000:])
-            first = int(space.start)
-            if not numbers:
-                raise ValueError(f"{short(text)!r} has no number; expected one from {first} to {first + space.n - 1}")
-            action = int(numbers[-1])
-            if not first <= action < first + space.n:
-                raise ValueError(f"{action}; expected a number from {first} to {first + space.n - 1}")
-            return action
-        if hasattr(space, "charset") or hasattr(space, "character_set"):
-            if not space.contains(text):
-                raise ValueError(f"{short(text)!r} is not of {space}")
-            return text
-        raise UserError(
-            f"the actions of this environment are {space or 'not said'}; give act=, which makes one of the model's "
-            "words: gw.environments.Gymnasium(make, act=lambda env, text: ...)"
-        )
+        if self.act is None and not has_words(space):
+            raise UserError(
+                f"the actions of this environment are {space or 'not said'}; give act=, which makes one of the model's "
+                "words: gw.environments.Gymnasium(make, act=lambda env, text: ...)"
+            )
 
 
 def without_colours(text: str) -> str:
@@ -101,6 +91,8 @@ def by_id(name: str) -> Gymnasium:
 
 @dataclass(frozen=True)
 class _Registered:
+    """This makes the environment that gymnasium knows by an id, each time it is called."""
+
     name: str
     render_mode: str | None
     build: Callable[..., Any]

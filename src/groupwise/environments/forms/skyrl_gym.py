@@ -53,6 +53,8 @@ def by_id(name: str) -> SkyRLGym:
 
 @dataclass(frozen=True)
 class _Registered:
+    """This makes the environment that SkyRL-Gym knows by an id, for the row that it is called with."""
+
     name: str
 
     def __call__(self, row: Mapping[str, Any]) -> Any:

@@ -57,6 +57,8 @@ def by_id(name: str) -> TextArena:
 
 @dataclass(frozen=True)
 class _Registered:
+    """This makes the game that TextArena knows by an id, each time it is called."""
+
     name: str
 
     def __call__(self) -> Any:

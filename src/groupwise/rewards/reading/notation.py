@@ -116,7 +116,7 @@ def in_ascii(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """``\\\\boxed`` as ``\\boxed``."""
+    r"""Returns the text with every backslash that was escaped written once: ``\boxed`` of ``\\boxed``."""
     return _TWICE_ESCAPED.sub(r"\\", text) if "\\\\" in text else text
 
 

@@ -155,7 +155,7 @@ def _text_number(text: str) -> str:
 
 
 def _repeating(match: re.Match[str]) -> str:
-    """``0.1\\overline{6}`` as ``15/90``."""
+    r"""Writes a repeating decimal as a fraction: ``15/90`` of ``0.1\overline{6}``."""
     again = match["again"] or match["digit"]
     fixed = int(f"0{match['whole']}{match['fixed']}")
     number = Fraction(int(f"{fixed}{again}") - fixed, (10 ** len(again) - 1) * 10 ** len(match["fixed"]))

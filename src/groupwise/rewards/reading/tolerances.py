@@ -23,9 +23,12 @@ class Tolerance:
 
     @property
     def is_exact(self) -> bool:
+        """Says whether only equal numbers are accepted."""
         return not (self.absolute or self.relative or self.percent)
 
     def accepts(self, reference: Fraction, number: Fraction) -> bool:
+        """Says whether a number is near enough to the reference; where ``percent``, also to a hundred times or a
+        hundredth of it."""
         sizes = [reference, reference * 100, reference / 100] if self.percent else [reference]
         return any(self._near(size, number) for size in sizes)
 
