@@ -1,11 +1,10 @@
-"""This module is the door at which the other processes of a run come to rank 0, and how long messages go to them:
-whoever has the key is let in, and nobody keeps rank 0 waiting for ever."""
+"""This module is the door at which the other processes of a run come to rank 0: whoever has the key is let in, and
+nobody else keeps them waiting for long."""
 
 from __future__ import annotations
 
 import socket
 import struct
-import threading
 from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge
@@ -56,27 +55,6 @@ class Door:
         _let_wait(again, 0.0)
         again.detach()
         return link, said
-
-
-class Sending:
-    """This sends a long message in a thread of its own."""
-
-    def __init__(self, link: Connection, data: bytes) -> None:
-        self.error: OSError | TypeError | None = None
-        self._link, self._data = link, data
-        self._thread = threading.Thread(target=self._send, name="tell", daemon=True)
-        self._thread.start()
-
-    def _send(self) -> None:
-        try:
-            self._link.send_bytes(self._data)
-        except (OSError, TypeError) as error:  # the latter where it is closed meanwhile
-            self.error = error
-
-    def ended(self, seconds: float) -> bool:
-        """Waits for so long at most, and says whether it is over."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
 
 
 def _let_wait(connection: socket.socket, seconds: float) -> None:

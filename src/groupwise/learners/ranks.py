@@ -24,7 +24,7 @@ from groupwise.errors import UserError
 from groupwise.learners.blame import RankLost, first_cause, first_words, of_transport, told
 from groupwise.learners.fingerprint import code_fingerprint, different
 from groupwise.learners.launch import PARENT, started_by_torchrun
-from groupwise.learners.meeting import Door, Sending
+from groupwise.learners.meeting import Door
 from groupwise.learners.process_group import GRACE, is_here, join, of_this_attempt, store_of_all, tell, tell_over
 from groupwise.learners.sending import SHORT_BYTES, Sending, packed
 from groupwise.learning.stop_request import stop_request, stop_signal
