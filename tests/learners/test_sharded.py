@@ -29,7 +29,7 @@ from groupwise.runs.session import run
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
 from groupwise.training.update import prepare
-from groupwise.types import Example, Group, flatten
+from groupwise.types import Example, Group, Rollout, flatten
 
 EXACT: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 40}
 TWO: dict[str, Any] = {"processes": 2, "timeout_seconds": 60}
@@ -150,6 +150,43 @@ def test_two_processes_learn_what_one_learns(case: Case, tiny_model: Path, group
         found = [learned(learner, case, groups) for learner in (two, one)]
         close = {"rel": max(case.close * 5, 1e-6), "abs": max(case.close, 1e-7)}
         assert found[0] == pytest.approx(found[1], **close)
+
+
+SHAPES: dict[str, list[tuple[int, list[int]]]] = {
+    "one completion of one token": [(1, [1, 1])],
+    "a prompt longer than a share": [(30, [1, 1, 1]), (1, [9, 1])],
+    "long beside short": [(2, [23, 1]), (7, [5, 4]), (1, [1, 1])],
+    "fewer rows than processes, and an odd number of tokens": [(3, [3])],
+}
+"""Of each group: the prompt's length, and those of its completions."""
+
+
+@pytest.mark.parametrize("several", [{}, DIVIDED], ids=["whole", "divided"])
+@pytest.mark.parametrize("budget", [1, 24])
+def test_lengths_that_divide_badly(
+    budget: int, several: dict[str, int], tiny_model: Path, make_rollout: Callable[..., Rollout]
+) -> None:
+    """Some processes have nothing to compute, of some micro-batches or of all."""
+    options, case = EXACT | {"tokens_per_micro_batch": budget}, CASES["a KL and an entropy bonus"]
+    with (
+        closing(opened(Local(**options), case, tiny_model)) as one,
+        closing(opened(FSDP(**options, **TWO, **several), case, tiny_model)) as two,
+    ):
+        for name, lengths in SHAPES.items():
+            made = []
+            for number, (asked, sizes) in enumerate(lengths):
+                prompt = [5 + (7 * place + number) % 200 for place in range(asked)]
+                rollouts = [
+                    make_rollout(
+                        prompt, [9 + (3 * place + row) % 200 for place in range(size)], rewards={size - 1: row}
+                    )
+                    for row, size in enumerate(sizes)
+                ]
+                made.append(Group(rollouts[0].prompt, tuple(rollouts)))
+            found = [learned(learner, case, made) for learner in (two, one)]
+            assert found[0] == pytest.approx(found[1], rel=1e-8, abs=1e-8), name
+            said = [learner.logprobs(flatten(made), 1.0) for learner in (two, one)]
+            torch.testing.assert_close(*said, rtol=0, atol=1e-7, msg=name)
 
 
 @pytest.mark.parametrize("case", [CASES[name] for name in SAVED], ids=SAVED)

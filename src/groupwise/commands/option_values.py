@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
@@ -12,6 +11,7 @@ from typing import Any
 
 import tyro
 
+from groupwise.commands.option_errors import told
 from groupwise.errors import UserError
 
 CONFIG = (
@@ -36,7 +36,7 @@ def parse_value(view: type, default: Any, arguments: Sequence[str], program: str
     except SystemExit as end:
         if not end.code:
             raise
-        raise UserError(f"{_unboxed(said.getvalue())}; --help lists the options") from None
+        raise UserError(told(said.getvalue())) from None
 
 
 @contextlib.contextmanager
@@ -50,14 +50,3 @@ def without_source() -> Iterator[None]:
         yield
     finally:
         del sys.modules[RECIPE_MODULE]
-
-
-def _unboxed(text: str) -> str:
-    """The first paragraph of a box, under its title; rules are of other characters where output is not Unicode."""
-    lines = [line.strip("│| ") for line in text.splitlines()[1:]]
-    paragraph = itertools.takewhile(_has_words, itertools.dropwhile(lambda line: not _has_words(line), lines))
-    return " ".join(paragraph).rstrip(".")
-
-
-def _has_words(line: str) -> bool:
-    return any(letter.isalnum() for letter in line)

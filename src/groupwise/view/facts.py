@@ -15,6 +15,7 @@ from groupwise.output.counting import counted
 Json = Mapping[str, Any]
 LONGEST_HEADER = 100_000_000
 VERSIONS = ("groupwise", "torch", "transformers", "python")
+UNITS = ((1e9, " billion"), (1e6, " million"), (1e3, " thousand"))
 
 
 def facts(directory: Path, record: Json) -> list[tuple[str, str]]:
@@ -40,7 +41,7 @@ def facts(directory: Path, record: Json) -> list[tuple[str, str]]:
 def _model(directory: Path, model: Any) -> str:
     """Returns a model's name where it has one, and how many parameters it has."""
     count = _parameters(directory)
-    size = f"{count / 1e9:.3g} billion parameters" if count >= 1e9 else f"{count / 1e6:.3g} million parameters"
+    size = next((f"{count / unit:.3g}{name}" for unit, name in UNITS if count >= unit), str(count)) + " parameters"
     name = model if isinstance(model, str) else "new" if isinstance(model, Mapping) else ""
     return ", ".join(filter(None, [name, size if count else ""]))
 
