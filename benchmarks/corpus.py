@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,10 +33,10 @@ from pyarrow import parquet
 from groupwise.corpus.addresses import normal_form, prefixes
 from groupwise.corpus.annotations import write_annotations
 from groupwise.corpus.archives import RawPage, read_archive
-from groupwise.corpus.classifier import FastText
 from groupwise.corpus.duplicates import MinHash
 from groupwise.corpus.extraction import Extract, text_of
 from groupwise.corpus.http_messages import Read
+from groupwise.corpus.linear import Linear
 from groupwise.corpus.unique import Pages
 
 HERE = Path(__file__).resolve().parent
@@ -206,7 +207,7 @@ def speeds(data: Path, out: Path) -> dict[str, float]:
     MinHash().signatures(texts)
     signatures = len(raw) / (time.process_time() - start)
     start = time.process_time()
-    FastText().scores(out / "iteration-1" / "classifier.bin", texts)
+    Linear().scores(out / "iteration-1" / "classifier.bin", texts)
     return {
         "extraction": extraction,
         "signatures": signatures,
@@ -237,38 +238,55 @@ def hostile(data: Path, here: Path) -> dict[str, Any]:
     return {stage: counts[stage] for stage in ("read", "extract", "quality")}
 
 
-def workers(command: list[str], here: Path) -> dict[str, float]:
-    """Seconds of reading the crawl with one worker and with two."""
-    found = {}
-    for count in (1, 2):
-        start = time.monotonic()
-        process = subprocess.Popen(
-            [*command, "--executor", f"local:{count}", "--out", str(here / f"workers-{count}")], stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        process.stdout.readline()  # read: ...
-        found[f"{count}"] = time.monotonic() - start
-        process.kill()
-        process.communicate()
+def workers(command: list[str], here: Path, archives: list[str]) -> dict[str, Any]:
+    """Seconds until the crawl is read, from the start of the command, with one worker and with two: of the crawl as it
+    is, and of every archive four times under other names, where the start of the command counts for little."""
+    many = here / "many"
+    many.mkdir()
+    for number in range(4):
+        for archive in archives:
+            shutil.copyfile(archive, many / f"{number}-{Path(archive).name}")
+    found: dict[str, Any] = {}
+    for name, crawl in (("crawl", archives), ("crawl, four times", [str(many)])):
+        seconds = {1: [], 2: []}  # type: dict[int, list[float]]
+        for count in (1, 2, 2, 1):
+            words = ["--crawl", *crawl, *command, "--executor", f"local:{count}", "--out", str(here / "workers")]
+            start = time.monotonic()
+            process = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, start_new_session=True)
+            assert process.stdout is not None
+            process.stdout.readline()  # read: ...
+            seconds[count].append(time.monotonic() - start)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            shutil.rmtree(here / "workers")
+        ratio = sum(seconds[1]) / sum(seconds[2])
+        found[name] = {"one": seconds[1], "two": seconds[2], "ratio": ratio}
     return found
 
 
 def killed(command: list[str], here: Path, times: int, hashes: dict[str, str]) -> dict[str, Any]:
-    """Ends a build with all its processes at random moments, until it comes to its end; compares the bytes."""
+    """Ends builds with all their processes at random moments and gives the same command again, each to its end, until
+    so many were ended; compares the bytes of each."""
     draw = random.Random(0)
-    out = here / "killed"
-    ended = 0
-    while True:
-        process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, start_new_session=True)
-        try:
-            process.wait(timeout=draw.uniform(1.0, 20.0) if ended < times else None)
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            ended += 1
-    same = json.loads((out / "manifest.json").read_text())["files"] == hashes
-    return {"kills": ended, "same_bytes": same}
+    kills: list[int] = []
+    same = True
+    while sum(kills) < times:
+        out = here / f"killed-{len(kills)}"
+        kills.append(0)
+        while True:
+            process = subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, start_new_session=True)
+            try:
+                process.wait(timeout=draw.uniform(0.5, 10.0) if sum(kills) < times else None)
+                break
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                kills[-1] += 1
+        if process.returncode:
+            raise RuntimeError(f"a build that was ended {kills[-1]} times ended by itself with {process.returncode}")
+        same = same and json.loads((out / "manifest.json").read_text())["files"] == hashes
+        shutil.rmtree(out)
+    return {"kills": sum(kills), "builds": len(kills), "same_bytes": same}
 
 
 def main() -> None:
@@ -298,7 +316,7 @@ def main() -> None:
             "pages_a_second": lambda: speeds(chosen.data, here / "out"),
             "formulas": lambda: formulas(chosen.data),
             "hostile": lambda: hostile(chosen.data, here),
-            "reading_seconds_by_workers": lambda: workers(command, here),
+            "reading_seconds_by_workers": lambda: workers(command[len(COMMAND) + 1 + len(archives) :], here, archives),
             "killed": lambda: killed([*command, *two], here, chosen.kills, manifest["files"]),
         }
         found |= {name: measure() for name, measure in parts.items() if name in (chosen.parts or parts)}

@@ -185,3 +185,82 @@ def test_the_name_of_the_protocol_has_no_case(archive: Callable[..., Path], reco
     made = record("https://a.org/x", http=b"http/1.1 200 OK\r\ncontent-type: text/html\r\n\r\n" + PAGE)
     (page,) = read_archive(archive("a.warc.gz", made), Read())
     assert isinstance(page, RawPage)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(b"", mtime=0) * 20_000),
+        ("gzip", gzip.compress(b"a", mtime=0) * 20_000),
+        ("zstd", zstandard.compress(b"") * 20_000),
+        ("zstd", zstandard.compress(b"a") * 20_000),
+    ],
+)
+def test_a_body_of_thousands_of_packed_streams_is_dropped_at_once(
+    archive: Callable[..., Path], record: Callable[..., bytes], encoding: str, body: bytes
+) -> None:
+    hostile = record("https://a.org/x", body, f"{HTML}\r\nContent-Encoding: {encoding}")
+    refused, last = read_archive(archive("a.warc.gz", hostile, record("https://a.org/y", PAGE)), Read())
+    assert isinstance(refused, RefusedRecord)
+    assert (refused.reason, refused.evidence) == (
+        "broken compression",
+        f"{encoding}: more than 256 streams, one behind the other",
+    )
+    assert isinstance(last, RawPage)
+
+
+def raw(
+    uri: bytes = b"https://a.org/x", date: bytes = b"2026-01-01", kind: bytes = b"response", size: bytes = b""
+) -> bytes:
+    """A record whose head is written byte by byte."""
+    block = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE
+    head = b"WARC/1.0\r\nWARC-Type: %s\r\nWARC-Date: %s\r\nWARC-Target-URI: %s\r\nContent-Length: %s\r\n\r\n"
+    return gzip.compress(head % (kind, date, uri, size or b"%d" % len(block)) + block + b"\r\n\r\n", mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "reason"),
+    [
+        (raw(date=b"\xff\xfe\xed\xa0\x80"), None),
+        (raw(uri=b"https://a.org/\xff\xed\xa0\x80"), None),
+        (raw(uri=b"https://a.org/%ED%A0%80"), None),
+        (raw(uri="https://💥.example/".encode()), None),
+        (raw(uri=b"https://a.org:99999999/"), "bad address"),
+        (raw(uri="https://a℀b.org/".encode()), "bad address"),
+        (raw(uri=b"https://a.org/?" + b"&" * 1900), "bad address"),
+        (raw(kind=b"\xff\xfe"), "unknown record"),
+        (raw(kind=b"r" * 100_000), "damaged archive"),
+        (raw(size=b"-5"), "no HTTP response"),
+        (raw(size=b"many"), "no HTTP response"),
+        (raw(size="²".encode()), "damaged archive"),
+        (raw(size=b"1" + b"0" * 18), "cut record"),
+        (raw(size=b"1" + b"0" * 30), "cut record"),
+        (gzip.compress(b"hello\r\n\r\n", mtime=0), "damaged archive"),
+        (gzip.compress(b"", mtime=0) * 1000, "damaged archive"),
+        (gzip.compress(bytes(1 << 20), mtime=0), "damaged archive"),
+        (b"\x1f\x8b\x08" * 1000, "damaged archive"),
+        (bytes(1000), "damaged archive"),
+        (raw()[:-30], "damaged archive"),
+        (raw()[:-8] + bytes(8), "damaged archive"),
+    ],
+)
+def test_what_stands_before_and_behind_a_hostile_record_is_read(
+    archive: Callable[..., Path], record: Callable[..., bytes], hostile: bytes, reason: str | None
+) -> None:
+    path = archive("a.warc.gz", record("https://a.org/first", PAGE), hostile, record("https://a.org/last", PAGE))
+    first, *found, last = read_archive(path, Read())
+    assert isinstance(first, RawPage)
+    assert isinstance(last, RawPage)
+    assert last.address == "a.org/last"
+    assert found
+    if reason is not None:
+        assert isinstance(found[0], RefusedRecord)
+        assert found[0].reason == reason
+    for each in found:
+        (each.id + each.url).encode()
+
+
+def test_words_that_begin_as_a_record_does_are_skipped_at_once(archive: Callable[..., Path]) -> None:
+    refused, *rest = read_archive(archive("a.warc", b"WARC/1." * 100_000), Read())
+    assert isinstance(refused, RefusedRecord)
+    assert not rest

@@ -190,11 +190,12 @@ def test_the_command_killed_and_given_again_says_the_same(crawl: Path, tmp_path:
     command = [
         sys.executable, "-m", "groupwise.cli", "corpus", "build", "--crawl", str(crawl), "--seed",
         str(tmp_path / "seed.txt"), "--against", str(tmp_path / "items.jsonl"), "--out", str(tmp_path / "out"),
-        "--executor", "local:2", "--classifier.dimension", "8", "--classifier.buckets", "1000",
+        "--executor", "local:2", "--classifier.features", "1000",
     ]  # fmt: skip
     killed = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True, text=True)
     until = time.monotonic() + 300
     while not (tmp_path / "out" / "iteration-1" / "classifier.json").exists() and time.monotonic() < until:
+        assert killed.poll() is None
         time.sleep(0.01)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()

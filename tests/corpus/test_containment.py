@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy
 import pytest
 
-from groupwise.corpus.containment import Samples
+from groupwise.corpus.containment import Samples, short_runs
 from groupwise.corpus.duplicates import Comparison, Copy, MinHash, sign
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class Memory:
     def shingles(self, page: int) -> Hashes:
         return MINHASH.shingles(self.texts[page])
 
-    def short_runs(self, page: int) -> Hashes:
-        return MINHASH.shingles(self.texts[page], 3)
+    def short_runs(self, page: int) -> tuple[Hashes, Hashes]:
+        return short_runs(self.texts[page])
 
 
 def copies(*texts: str, minhash: MinHash = MINHASH) -> list[Copy | None]:
@@ -57,6 +57,12 @@ def worded(text: str, share: float) -> str:
     return " ".join(DRAW.choice(WORDS) if DRAW.random() < share else word for word in text.split())
 
 
+def lines(page: list[str]) -> list[str]:
+    """Lines of six words."""
+    words = " ".join(page).split()
+    return [" ".join(words[start : start + 6]) for start in range(0, len(words), 6)]
+
+
 OTHER = " ".join(sentences(80))
 MADE: dict[str, Callable[[list[str]], str]] = {
     "first half": lambda page: " ".join(page[: len(page) // 2]),
@@ -67,6 +73,8 @@ MADE: dict[str, Callable[[list[str]], str]] = {
     "paragraphs shuffled": lambda page: "\n\n".join(
         shuffled([" ".join(page[start : start + 5]) for start in range(0, len(page), 5)])
     ),
+    "short lines shuffled": lambda page: "\n".join(shuffled(lines(page))),
+    "a third of short lines": lambda page: "\n".join(shuffled(lines(page))[: len(lines(page)) // 3]),
     "first half shuffled": lambda page: " ".join(shuffled(page[: len(page) // 2])),
     "sentences left out": lambda page: " ".join(line for place, line in enumerate(page) if place % 3),
     "cut, with other words": lambda page: worded(" ".join(page[: len(page) // 2]), 0.03),

@@ -131,17 +131,17 @@ def test_a_question_in_other_words_is_found(tmp_path: Path, text: str) -> None:
     index = index_of(tmp_path, [LONG])
     assert index.hits(text)
     assert [hit.rule for hit in index_of(tmp_path, [LONG]).hits("x y. " * 50 + text + " z." * 50)]
-    loose = Index(NGrams(size=40, changed=0), index.items)
+    loose = Index(NGrams(size=40, changed=0, letters=0), index.items)
     (hit,) = loose.hits("x y. " * 50 + text + " z." * 50)
     assert hit.rule == "reworded"
-    assert not Index(NGrams(size=40, changed=0, reworded=0), index.items).hits(text)
+    assert not Index(NGrams(size=40, changed=0, reworded=0, letters=0), index.items).hits(text)
 
 
 def test_a_question_whose_words_are_scattered_is_none(tmp_path: Path) -> None:
     scattered = (" and much more of what is not in there " * 9).join(LONG.split(" of dark bread "))
     pieces = LONG.split()
     apart = " ".join(f"{' '.join(pieces[start : start + 5])} {'z ' * 30}" for start in range(0, len(pieces), 5))
-    index = Index(NGrams(size=40, changed=0), index_of(tmp_path, [LONG]).items)
+    index = Index(NGrams(size=40, changed=0, letters=0), index_of(tmp_path, [LONG]).items)
     assert index.hits(apart) == []
     assert index.hits(scattered)[:1] == []
 

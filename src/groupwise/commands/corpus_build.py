@@ -117,7 +117,8 @@ def _parser() -> ArgumentParser:
         nargs="?",
         default="deepseekmath",
         metavar="PRESET|RECIPE.py",
-        help="deepseekmath (default), deepseekmath_published, openwebmath, or a file with corpus = Corpus(...)",
+        help="deepseekmath (default), deepseekmath_fasttext, deepseekmath_published, openwebmath, or a file with "
+        "corpus = Corpus(...)",
     )
     known.add_argument("--crawl", metavar="PATH", nargs="+", help="WARC files, or folders of them")
     known.add_argument(

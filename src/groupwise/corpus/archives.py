@@ -71,9 +71,10 @@ def read_archive(path: Path, read: Read) -> Iterator[RawPage | RefusedRecord]:
         if not stopped and cut and path.suffix in MARKS:  # its length may be a lie that hides others
             start = _next_record(path, last + 1)
             continue
-        if not stopped:
+        following = _next_record(path, last + 1) if stopped or path.suffix == ".gz" else size
+        if not stopped and following >= size:
             return
-        following = _next_record(path, last + 1)
+        stopped = stopped or "the reader stopped"  # as at an empty member
         yield RefusedRecord(f"{path.name}:{last}", "", "damaged archive", f"{stopped}; continued at byte {following:,}")
         start = following
 

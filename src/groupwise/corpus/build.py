@@ -194,7 +194,7 @@ def round_said(found: Round, learned: dict[str, int]) -> str:
     numbers = found.numbers
     return (
         f"round {found.number}: learned of {learned['wanted']:,} wanted and {learned['random']:,} random pages "
-        f"({learned['pieces']:,} pieces, {learned['epochs']} times); {numbers['collected']:,} pages score "
+        f"({learned['updates']:,} updates); {numbers['collected']:,} pages score "
         f"{numbers['least score']:.3f} and more, "
         f"{numbers['joins the seed']:,} join the seed; {numbers['kept']:,} are kept, "
         f"{numbers['kept before']:.1%} of them as before"

@@ -22,6 +22,8 @@ MOST_BAD = 0.01
 HIGH = re.compile(rb"[\x80-\xff]+")
 LONG_RUN = 4
 """No Western word has so many letters beyond ASCII in a row."""
+SWITCHES = (b"\0", b"\x1b", b"~{")
+"""In bytes of ASCII: what encodings of several bytes a letter have."""
 UNREADABLE = "\ufffd"
 
 
@@ -31,6 +33,8 @@ def decoded(body: bytes, charset: str) -> str:
     for mark, name in MARKS:
         if body.startswith(mark):
             return body[len(mark) :].decode(name, "replace")
+    if body.isascii() and not any(mark in body for mark in SWITCHES):
+        return body.decode("ascii")
     if not body.isascii():
         try:
             return codecs.getincrementaldecoder("utf-8")().decode(body)
@@ -60,6 +64,8 @@ def _candidates(body: bytes, charset: str) -> Iterator[str]:
     ):
         name = str(found() or "")
         name = WIDER.get(name, name)
+        if name.startswith(("utf-16", "utf-32")) and b"\0" not in body:
+            continue  # what says so could not be read if it were
         if name and name not in seen and _is_known(name):
             seen.add(name)
             yield name

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from groupwise.corpus.formula_text import without_formulas
 from groupwise.corpus.shards import partial_of
 from groupwise.errors import UserError
 from groupwise.storage.atomic import PARTIAL, require_space
@@ -24,24 +25,6 @@ MOST_HALVINGS = 6
 MOST_EPOCHS = 20
 M_PERTURB = -6
 BLANK = re.compile(r"\s+")
-MARK = re.compile(r"\\[()\[\]]|\$\$?")
-COMMAND = re.compile(r"\\[a-zA-Z]+")
-CLOSES = {"\\(": "\\)", "\\[": "\\]", "$": "$", "$$": "$$"}
-LONGEST_FORMULA = 4000  # letters
-
-
-def without_formulas(text: str) -> str:
-    """Returns the text without formulas between marks and without commands of LaTeX, in one pass over its marks."""
-    pieces: list[str] = []
-    start, opened, begun = 0, "", 0
-    for found in MARK.finditer(text):
-        mark = found[0]
-        if opened and CLOSES[opened] == mark and found.start() - begun <= LONGEST_FORMULA:
-            pieces += [text[start:begun], " "]
-            start, opened = found.end(), ""
-        elif mark in CLOSES:
-            opened, begun = mark, found.start()
-    return COMMAND.sub(" ", "".join([*pieces, text[start:]]))
 
 
 @dataclass(frozen=True)
@@ -87,18 +70,18 @@ class FastText:
             path.parent, 4 * self.dimension * self.buckets, "the classifier"
         )  # fastText would cut it in silence
         partial = partial_of(path)
-        counts = {"wanted": 0, "random": 0, "pieces": 0, "epochs": 0}
+        counts = {"wanted": 0, "random": 0}
         with tempfile.NamedTemporaryFile("w", prefix=PARTIAL, suffix=".txt", dir=path.parent, encoding="utf-8") as file:
             lines = []
             for label, name, pages in ((WANTED, "wanted", wanted), (RANDOM, "random", random)):
                 for page in pages:
                     counts[name] += 1
                     lines += [f"{label} {piece}\n" for piece in self.segments(page) if piece]
-            counts["pieces"] = len(lines)
-            counts["epochs"] = self.epochs_for(len(lines))
+            epochs = self.epochs_for(len(lines))
+            counts["updates"] = epochs * len(lines)
             file.writelines(shuffled(lines))
             file.flush()
-            model = self._trained(file.name, counts["epochs"])
+            model = self._trained(file.name, epochs)
         model.save_model(str(partial))
         os.replace(partial, path)
         return counts
@@ -106,21 +89,6 @@ class FastText:
     def epochs_for(self, pieces: int) -> int:
         """Epochs for so many pieces."""
         return max(self.epochs, min(-(-self.updates // max(pieces, 1)), MOST_EPOCHS))
-
-    def held_out(self, wanted: Sequence[str], random: Sequence[str], path: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
-        """The score of every page by a classifier that did not see it, ``[W]`` and ``[R]``: each half is scored by the
-        other's. Of one wanted page alone there are no halves, and nothing is returned."""
-        import numpy
-
-        found = numpy.zeros(len(wanted), numpy.float32), numpy.zeros(len(random), numpy.float32)
-        if len(wanted) < 2:
-            return found[0][:0], found[1][:0]
-        for half in (0, 1):
-            self.train(wanted[half::2], random[half::2], path)
-            for scores, pages in zip(found, (wanted, random), strict=True):
-                scores[1 - half :: 2] = self.scores(path, pages[1 - half :: 2])
-        path.unlink(missing_ok=True)
-        return found
 
     def _trained(self, file: str, epochs: int) -> Any:
         """Raises UserError where nothing can be learned. Numbers that overflow are tried again at half the rate."""

@@ -7,12 +7,16 @@ the page that is kept.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy
+
+from groupwise.corpus.grams import HASHES, TOKEN, grams
+from groupwise.corpus.plain_text import compatible
 
 if TYPE_CHECKING:
     from groupwise.corpus.grams import Hashes
@@ -21,10 +25,13 @@ EVERY = numpy.uint64(16)
 """One run of so many is in the sample."""
 MOST_HAVING = 16
 """Pages that have a run in common beyond which it is taken for boilerplate."""
-LEAST_SHARED, LEAST_SHARE = 2, 0.4
+LEAST_SHARED, LEAST_SHARE = 2, 0.2
 """Sampled runs that a page shares with a candidate: so many, and so much of its own."""
 SHORT_RUN = 3
-"""Words of a run by which pages are compared: a sentence in another place changes few of them."""
+"""Words of a run by which pages are compared: other words here and there change few of them."""
+SENTENCE_ENDS = re.compile(r"\n|[.!?]\s|[\u3002\uff01\uff1f]")
+MUCH_LONGER = 1.1
+"""Of two pages whose lengths differ less, the first is kept."""
 LEAST_RUNS = 100
 """Of a page: fewer are a form that is filled in, rather than a part of another page."""
 
@@ -37,8 +44,15 @@ def sampled(shingles: Hashes) -> Hashes:
 class ShortRuns(Protocol):
     """What knows the runs of three words of a page, by its number."""
 
-    def short_runs(self, page: int) -> Hashes:
-        """The different runs, in order."""
+    def short_runs(self, page: int) -> tuple[Hashes, Hashes]:
+        """All different runs, and those that lie within a line and a sentence: in another order these are the same."""
+
+
+def short_runs(text: str) -> tuple[Hashes, Hashes]:
+    """All different runs of three words of a text, and those that lie within a line and a sentence."""
+    pieces = [HASHES.of(TOKEN.findall(piece)) for piece in SENTENCE_ENDS.split(compatible(text))]
+    every = numpy.unique(grams(numpy.concatenate([*pieces, numpy.zeros(0, numpy.uint64)]), SHORT_RUN))
+    return every, numpy.unique(numpy.concatenate([grams(piece, SHORT_RUN) for piece in pieces]))
 
 
 @dataclass(frozen=True)
@@ -79,8 +93,9 @@ def parts(
     ``lengths`` holds the number of runs of every page.
     """
     shared, sizes = samples.telling(kept)
+    about = numpy.rint(numpy.log(numpy.maximum(lengths, 1)) / numpy.log(MUCH_LONGER))
     having: dict[int, list[int]] = {}
-    for page in sorted(shared, key=lambda page: (-int(lengths[page]), page)):
+    for page in sorted(shared, key=lambda page: (-about[page], page)):
         common = Counter(other for run in shared[page] for other in having.get(run, ()))
         near = [other for other, count in common.items() if count >= max(LEAST_SHARED, LEAST_SHARE * sizes[page])]
         part = _best(page, near, texts, least) if lengths[page] >= LEAST_RUNS else None
@@ -93,9 +108,10 @@ def parts(
 
 def _best(page: int, others: Sequence[int], texts: ShortRuns, least: float) -> Part | None:
     best: Part | None = None
+    _, mine = texts.short_runs(page) if others else ((), ())
     for other in sorted(others):
-        mine, its = texts.short_runs(page), texts.short_runs(other)
+        its, _ = texts.short_runs(other)
         both = len(numpy.intersect1d(mine, its, assume_unique=True))
         if both >= least * len(mine) and (best is None or both > best.share * len(mine)):
-            best = Part(page, other, both / len(mine), both / len(its))
+            best = Part(page, other, both / len(mine), both / max(len(its), 1))
     return best

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy
 
-from groupwise.corpus.containment import SHORT_RUN, Samples, parts, sampled
+from groupwise.corpus.containment import SHORT_RUN, Samples, parts, sampled, short_runs
 from groupwise.corpus.grams import HASHES, TOKEN, grams
 from groupwise.corpus.plain_text import compatible
 from groupwise.corpus.shards import partial_of, read_parts
@@ -45,10 +45,10 @@ class MinHash:
     inside: Annotated[float, "[0, 1]"] = 0.8
     """A page is dropped, too, where a longer one that is kept has so many of its runs of three words; 1: no such."""
 
-    def shingles(self, text: str, words: int = 0) -> Hashes:
+    def shingles(self, text: str) -> Hashes:
         """The different runs of words of a text, in order of their numbers."""
         tokens = HASHES.of(TOKEN.findall(compatible(text)))
-        return numpy.unique(grams(tokens, min(words or self.words, max(len(tokens), 1))))
+        return numpy.unique(grams(tokens, min(self.words, max(len(tokens), 1))))
 
     def signatures(self, texts: Sequence[str]) -> Hashes:
         """A number for each band of each text, ``[N, bands]``."""
@@ -210,6 +210,7 @@ class Texts:
         self.starts = numpy.concatenate([[0], numpy.cumsum(sizes)])
         self._open: dict[str, Any] = {}
         self._known: dict[int, Hashes] = {}
+        self._short: dict[int, tuple[Hashes, Hashes]] = {}
 
     def shingles(self, page: int) -> Hashes:
         """The runs of words of a page, by its number among all."""
@@ -219,9 +220,13 @@ class Texts:
             self._known[page] = self.minhash.shingles(self._text(page))
         return self._known[page]
 
-    def short_runs(self, page: int) -> Hashes:
-        """Its runs of few words."""
-        return self.minhash.shingles(self._text(page), SHORT_RUN)
+    def short_runs(self, page: int) -> tuple[Hashes, Hashes]:
+        """Its runs of few words: all, and those within lines and sentences."""
+        if page not in self._short:
+            if len(self._short) >= MOST_KNOWN:
+                self._short.clear()
+            self._short[page] = short_runs(self._text(page))
+        return self._short[page]
 
     def _text(self, page: int) -> str:
         shard = int(numpy.searchsorted(self.starts, page, "right")) - 1

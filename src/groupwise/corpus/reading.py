@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,10 @@ from groupwise.corpus.http_messages import Read
 from groupwise.corpus.page_reader import PageReader
 from groupwise.corpus.shards import Ledger, Shards, finish, finished
 
+LOOKED_AT = 100_000
+GARBLED = re.compile("[\u0080-\u00ff\ufffd]")
+MOST_GARBLED = 0.3
+"""Share of a text: accented letters of Western languages are much less, and bytes that are no text are mostly these."""
 PAGE = ("id", "url", "address", "domain", "date", "archive", "language", "text", "seen", "kept")
 
 
@@ -38,10 +43,13 @@ class Quality:
             return "short", f"{len(text.text)} characters"
         if self.languages and text.language not in self.languages:
             return "language", text.language
-        words = TOKEN.findall(text.text[:100_000])
+        words = TOKEN.findall(text.text[:LOOKED_AT])
         mean = sum(map(len, words)) / len(words) if words else float("inf")
         if mean > self.word:
             return "no words", f"{mean:.0f} letters a word" if words else "no letter"
+        garbled = len(GARBLED.findall(text.text[:LOOKED_AT])) / len(text.text[:LOOKED_AT])
+        if garbled > MOST_GARBLED:
+            return "garbled", f"{garbled:.0%} are letters that no language has so many of"
         share = _repeated(text.text)
         if share > self.repeated:
             return "repeated", f"{share:.0%} in lines that came before"

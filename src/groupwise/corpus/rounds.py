@@ -6,10 +6,9 @@ The rounds end where nearly all that a round collects was collected before.
 
 Deviations:
 
-1. The paper collects a number of tokens that it found by training models. Here pages are collected that are more likely
-   wanted than not, by Elkan and Noto's rule (KDD 2008) for a classifier of labelled against unlabelled: its output is
-   the probability times a constant, which is its mean on pages of the seed that it was not trained on. ``share``
-   collects a share of all characters, the paper's way.
+1. The paper collects a number of tokens that it found by training models. Here pages are collected that score more like
+   the seed than like the rest: more than halfway from the lower quartile of all pages to the mean of pages of the seed
+   that the classifier was not trained on. ``share`` collects a share of all characters, the paper's way.
 2. Pages below a prefix that a person called "other" are not collected from then on; the paper speaks of no such answer.
 3. Pages of the seed, and those that a person called wanted, are never drawn as random ones.
 4. The paper's rounds end where 98 % of what one collects was collected before. Here a round that keeps much less than
@@ -32,14 +31,16 @@ import numpy
 
 from groupwise.corpus.addresses import domain_of, host_of
 from groupwise.corpus.annotations import WANTED, Annotations
-from groupwise.corpus.classifier import FastText
 from groupwise.corpus.domains import Domains, domain_rows, read_domains, write_domains
 from groupwise.corpus.duplicates import save
+from groupwise.corpus.scoring import Classifier, held_out
 from groupwise.corpus.seeds import Seed
 from groupwise.corpus.shards import finish, finished
 from groupwise.corpus.unique import Pages, unique_texts
 
 HELD_OUT = "held-out.npy"
+LOW = 0.25
+"""Share of all pages that are not wanted in any crawl: where the best of these scores, the rest does."""
 PLACED = [("place", "int64"), ("score", "float32")]
 
 
@@ -48,7 +49,7 @@ class Recall:
     """This value says how much a round collects, and when the rounds end."""
 
     share: Annotated[float, "[0, 1]"] = 0.0
-    """Of all characters of the unique pages, the best first; 0: all that are more likely wanted than not."""
+    """Of all characters of the unique pages, the best first; 0: all that score more like the seed than the rest."""
     iterations: Annotated[int, "[1, inf)"] = 6
     """Rounds at most."""
     until: Annotated[float, "(0, 1]"] = 0.98
@@ -61,7 +62,7 @@ class Scoring:
 
     directory: Path
     iteration: Path
-    classifier: FastText
+    classifier: Classifier
 
     def __call__(self, name: str) -> None:
         """Scores the pages of this archive, unless that was done."""
@@ -93,7 +94,7 @@ class Rounds:
     pages: Pages
     seed: Seed
     annotations: Annotations
-    classifier: FastText
+    classifier: Classifier
     recall: Recall
     domains: Domains
 
@@ -139,10 +140,11 @@ class Rounds:
         random = drawn(self.pages, free, round(self.classifier.negatives * wanted))
         others = self.pages.texts(random)
         seeds = [*self.pages.texts(places), *self.seed.texts]
-        known, unknown = self.classifier.held_out(seeds, others, path / "half.bin")
+        known, unknown = held_out(self.classifier, seeds, others, path / "half.bin")
         save(path / HELD_OUT, numpy.array(list(zip(random, unknown, strict=False)), PLACED))
-        level = float(known.mean(dtype=numpy.float64)) if len(known) else 1.0
-        counts = {**self.classifier.train(seeds, others, path / "classifier.bin"), "level": round(level, 6)}
+        counts: dict[str, Any] = self.classifier.train(seeds, others, path / "classifier.bin")
+        known = known if len(known) else self.classifier.scores(path / "classifier.bin", seeds)
+        counts["level"] = round(float(known.mean(dtype=numpy.float64)), 6)
         finish(path, "classifier", counts)
         return counts
 
@@ -156,7 +158,8 @@ class Rounds:
         if self.recall.share:
             collected, least = best(scores, pages.characters, self.recall.share, refused)
         else:
-            least = (finished(path, "classifier") or {})["level"] / 2
+            level = (finished(path, "classifier") or {})["level"]
+            least = (level + float(numpy.quantile(scores, LOW))) / 2
             collected = (scores >= least) & ~refused
         rows = domain_rows(pages, collected | seed, self.domains)
         write_domains(path / "domains.parquet", rows)

@@ -10,6 +10,7 @@ from groupwise.corpus.domains import Domains
 from groupwise.corpus.duplicates import MinHash
 from groupwise.corpus.extraction import Extract
 from groupwise.corpus.http_messages import Read
+from groupwise.corpus.linear import Linear
 from groupwise.corpus.reading import Quality
 from groupwise.corpus.rounds import Recall
 
@@ -22,14 +23,18 @@ class Corpus:
     extract: Extract = field(default_factory=Extract)
     quality: Quality = field(default_factory=Quality)
     minhash: MinHash = field(default_factory=MinHash)
-    classifier: FastText = field(default_factory=FastText)
+    classifier: Linear | FastText = field(default_factory=Linear)
     recall: Recall = field(default_factory=Recall)
     domains: Domains = field(default_factory=Domains)
     decontaminate: NGrams = field(default_factory=NGrams)
 
 
 deepseekmath = Corpus()
-"""DeepSeekMath's loop (arXiv 2402.03300, section 2.1) with a classifier that also learns of some hundred pages."""
+"""DeepSeekMath's loop (arXiv 2402.03300, section 2.1) with a classifier that also learns of a few pages of one source:
+logistic regression in place of fastText."""
+
+deepseekmath_fasttext = Corpus(classifier=FastText())
+"""The same with fastText, at settings for some hundred pages."""
 
 deepseekmath_published = Corpus(
     classifier=FastText(
@@ -41,13 +46,14 @@ deepseekmath_published = Corpus(
 
 openwebmath = Corpus(
     quality=Quality(languages=("en",), commands=True),
-    classifier=FastText(formulas=False),
+    classifier=Linear(formulas=False),
     recall=Recall(iterations=1),
 )
 """OpenWebMath's (arXiv 2310.06786): English pages with LaTeX in them, scored by the words around it, in one round."""
 
 PRESETS = {
     "deepseekmath": deepseekmath,
+    "deepseekmath_fasttext": deepseekmath_fasttext,
     "deepseekmath_published": deepseekmath_published,
     "openwebmath": openwebmath,
 }

@@ -24,13 +24,13 @@ def facts(directory: Path, record: Json) -> list[tuple[str, str]]:
     tasks = [stage["task"] for stage in stages if isinstance(stage.get("task"), Mapping)]
     machine, versions = record.get("machine") or {}, record.get("versions") or {}
     cores = machine.get("cores")
-    computer = [machine.get("gpu") or machine.get("cpu"), cores and counted(cores, "core")]
+    computer = [machine.get("gpu") or machine.get("cpu"), counted(cores, "core") if isinstance(cores, int) else ""]
     found = {
         "Model": _model(directory, record.get("model", recipe.get("model"))),
         "Data": " · ".join(dict.fromkeys(str(task["source"]) for task in tasks if task.get("source"))),
         "Rewards": " · ".join(dict.fromkeys(filter(None, map(_rewards, tasks)))),
         "Adapters": _adapters((recipe.get("learner") or {}).get("lora") or {}),
-        "Machine": ", ".join(filter(None, computer)),
+        "Machine": ", ".join(map(str, filter(None, computer))),
         "Versions": ", ".join(f"{name} {versions[name]}" for name in VERSIONS if name in versions),
         "Started": _when(record.get("started")),
     }

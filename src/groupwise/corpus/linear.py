@@ -1,0 +1,179 @@
+"""This module learns which pages are wanted from few of them: logistic regression on the words of a page.
+
+A page is its different words, commands of LaTeX and signs, each weighted by how rare it is and, less, by how often it
+occurs, and the page's length is one. What is in most pages counts for nothing. The weights are kept small, so that a
+few pages of one book teach its subject rather than its style: with a seed of 20 pages of one source, pages of other
+sources are told apart far better than by fastText, which has a vector for every word and nothing that keeps it small.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy
+
+from groupwise.corpus.duplicates import save
+from groupwise.corpus.formula_text import without_formulas
+from groupwise.corpus.grams import HASHES, UNSPACED
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vector = NDArray[numpy.float64]
+
+TERM = re.compile(rf"\\[a-z]+|[{UNSPACED}]|[^\W\d_{UNSPACED}]+|[=+\-^*/<>|$%]")
+REMEMBERED = 10
+"""Steps by which L-BFGS knows the curvature."""
+MOST_STEPS = 200
+FLAT = 1e-4
+"""Length of the gradient, relative to the first, at which learning ends."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """These are the terms of several pages: where each page's begin, which they are, and how often, dampened."""
+
+    starts: NDArray[numpy.int64]
+    terms: NDArray[numpy.int64]
+    values: Vector
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def weighted(self, rarity: Vector) -> Terms:
+        """The same with rare terms weighted up, and each page of length one."""
+        values = self.values * rarity[self.terms]
+        lengths = numpy.sqrt(self._sums(values * values))
+        lengths[lengths == 0] = 1.0
+        return Terms(self.starts, self.terms, values / numpy.repeat(lengths, numpy.diff(self.starts)))
+
+    def times(self, weights: Vector) -> Vector:
+        """The sum of each page's terms times their weights, ``[N]``."""
+        return self._sums(self.values * weights[self.terms])
+
+    def gathered(self, pages: Vector, size: int) -> Vector:
+        """The sum over pages of their terms times a number of each page, ``[size]``."""
+        values = self.values * numpy.repeat(pages, numpy.diff(self.starts))
+        return numpy.bincount(self.terms, values, size).astype(numpy.float64, copy=False)
+
+    def _sums(self, values: Vector) -> Vector:
+        totals = numpy.concatenate([[0.0], numpy.cumsum(values)])
+        return totals[self.starts[1:]] - totals[self.starts[:-1]]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """This value is the classifier's settings."""
+
+    features: Annotated[int, "[1, inf)"] = 1 << 18
+    """Different terms; those beyond share a place by chance."""
+    penalty: Annotated[float, "(0, inf)"] = 1.0
+    """How small weights are kept."""
+    least: Annotated[int, "[1, inf)"] = 2
+    """Pages that a term is in, of those that are learned of, at least."""
+    common: Annotated[float, "(0, 1]"] = 0.5
+    """Share of these pages beyond which a term says nothing."""
+    letters: Annotated[int, "[1, inf)"] = 20_000
+    """Of a page that are read."""
+    negatives: Annotated[float, "(0, inf)"] = 3.0
+    """Pages drawn at random for each page of the seed."""
+    formulas: bool = True
+    """Whether it sees LaTeX. Without, it learns of the words around formulas, as OpenWebMath's does."""
+
+    def terms(self, texts: Iterable[str]) -> Terms:
+        """The terms of pages."""
+        starts, places, values = [0], [], []
+        for text in texts:
+            seen = text[: self.letters]
+            counts = Counter(TERM.findall((seen if self.formulas else without_formulas(seen)).lower()))
+            places.append(HASHES.of(list(counts)) % numpy.uint64(self.features))
+            values.append(1.0 + numpy.log(numpy.fromiter(counts.values(), float, len(counts))))
+            starts.append(starts[-1] + len(counts))
+        none = numpy.zeros(0)
+        terms = numpy.concatenate([*places, none]).astype(numpy.int64)
+        return Terms(numpy.array(starts), terms, numpy.concatenate([*values, none]))
+
+    def train(self, wanted: Iterable[str], random: Iterable[str], path: Path) -> dict[str, int]:
+        """Learns of two lots of pages, writes the classifier, and returns how much was learned of."""
+        wanted, random = list(wanted), list(random)
+        pages = self.terms([*wanted, *random])
+        rarity = self._rarity(pages)
+        truth = numpy.arange(len(pages)) < len(wanted)
+        weights, steps = fitted(pages.weighted(rarity), truth, self.features, self.penalty)
+        save(path, numpy.stack([numpy.append(rarity, 0.0), weights]).astype(numpy.float32))
+        return {"wanted": len(wanted), "random": len(random), "updates": steps}
+
+    def _rarity(self, pages: Terms) -> Vector:
+        counts = numpy.bincount(pages.terms, minlength=self.features)
+        rarity = 1.0 + numpy.log((1.0 + len(pages)) / (1.0 + counts))
+        rarity[(counts < self.least) | (counts > max(self.common * len(pages), self.least))] = 0.0
+        return rarity
+
+    def scores(self, path: Path, texts: Sequence[str]) -> NDArray[numpy.float32]:
+        """The probability that each page is wanted, ``[N]``, by a classifier that was written."""
+        rarity, weights = numpy.load(path).astype(float)
+        found = self.terms(texts).weighted(rarity[:-1]).times(weights[:-1]) + weights[-1]
+        return probability(found).astype(numpy.float32)
+
+
+def probability(sums: Vector) -> Vector:
+    """The logistic function, without overflow."""
+    return 0.5 * (1.0 + numpy.tanh(0.5 * sums))
+
+
+def fitted(pages: Terms, truth: NDArray[numpy.bool_], size: int, penalty: float) -> tuple[Vector, int]:
+    """Weights of terms and, last, the bias, ``[size + 1]``, and the steps that were made.
+
+    Both kinds of page count the same together, whatever their number; the bias is not kept small.
+    """
+    ours = numpy.where(truth, 0.5 / max(truth.sum(), 1), 0.5 / max((~truth).sum(), 1)) * len(truth)
+    signs = numpy.where(truth, 1.0, -1.0)
+
+    def loss(weights: Vector) -> tuple[float, Vector]:
+        margins = signs * (pages.times(weights[:-1]) + weights[-1])
+        slopes = -ours * signs * probability(-margins)
+        value = float(ours @ numpy.logaddexp(0.0, -margins)) + 0.5 * penalty * float(weights[:-1] @ weights[:-1])
+        gradient = numpy.append(pages.gathered(slopes, size) + penalty * weights[:-1], slopes.sum())
+        return value, gradient
+
+    return lowest(loss, numpy.zeros(size + 1))
+
+
+def lowest(loss: Callable[[Vector], tuple[float, Vector]], start: Vector) -> tuple[Vector, int]:
+    """Where a smooth convex function is lowest, by L-BFGS (Liu and Nocedal, 1989), and the steps that were made."""
+    point, (value, gradient) = start, loss(start)
+    flat = FLAT * float(numpy.linalg.norm(gradient))
+    past: list[tuple[Vector, Vector]] = []
+    for step in range(MOST_STEPS):
+        if numpy.linalg.norm(gradient) <= flat:
+            return point, step
+        way = _direction(gradient, past)
+        slope, size = float(way @ gradient), 1.0 if past else 1.0 / max(float(numpy.linalg.norm(gradient)), 1.0)
+        while True:
+            new = point + size * way
+            new_value, new_gradient = loss(new)
+            if new_value <= value + 1e-4 * size * slope or size < 1e-10:
+                break
+            size *= 0.5
+        past = [*past, (new - point, new_gradient - gradient)][-REMEMBERED:]
+        point, value, gradient = new, new_value, new_gradient
+    return point, MOST_STEPS
+
+
+def _direction(gradient: Vector, past: Sequence[tuple[Vector, Vector]]) -> Vector:
+    way, shares = -gradient, []
+    for moved, turned in reversed(past):
+        share = float(moved @ way) / max(float(moved @ turned), 1e-300)
+        shares.append(share)
+        way = way - share * turned
+    if past:
+        moved, turned = past[-1]
+        way = way * (float(moved @ turned) / max(float(turned @ turned), 1e-300))
+    for (moved, turned), share in zip(past, reversed(shares), strict=True):
+        way = way + (share - float(turned @ way) / max(float(moved @ turned), 1e-300)) * moved
+    return way

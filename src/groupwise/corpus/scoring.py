@@ -1,0 +1,39 @@
+"""This module scores pages by a classifier that did not learn of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy
+
+
+class Classifier(Protocol):
+    """What learns of pages that are wanted and pages drawn at random, and scores others. It is its own settings."""
+
+    @property
+    def negatives(self) -> float:
+        """Is the number of pages drawn at random for each page of the seed."""
+
+    def train(self, wanted: Iterable[str], random: Iterable[str], path: Path) -> dict[str, int]:
+        """Learns, writes the classifier, and returns ``wanted``, ``random`` and ``updates``."""
+
+    def scores(self, path: Path, texts: Sequence[str]) -> numpy.ndarray:
+        """Returns the probability that each page is wanted, ``[N]``."""
+
+
+def held_out(
+    classifier: Classifier, wanted: Sequence[str], random: Sequence[str], path: Path
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The score of every page by a classifier that did not see it, ``[W]`` and ``[R]``: each half is scored by the
+    other's. Of one wanted page alone there are no halves, and nothing is returned."""
+    found = numpy.zeros(len(wanted), numpy.float32), numpy.zeros(len(random), numpy.float32)
+    if len(wanted) < 2:
+        return found[0][:0], found[1][:0]
+    for half in (0, 1):
+        classifier.train(wanted[half::2], random[half::2], path)
+        for scores, pages in zip(found, (wanted, random), strict=True):
+            scores[1 - half :: 2] = classifier.scores(path, pages[1 - half :: 2])
+    path.unlink(missing_ok=True)
+    return found
