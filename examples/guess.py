@@ -8,7 +8,9 @@
 2. SFT on a player who only ever guesses numbers that are still possible, any of them alike. He finds one number in two.
 3. GRPO plays on from there. Its reward is 1 where the number was found and 0 where it was not: nothing says which
    guess was good, and nobody has shown it a guess in the middle. Most rows are the ends of games, with fewer numbers
-   left and as many guesses as just suffice: what is learned there makes the beginnings worth something.
+   left and as many guesses as just suffice: what is learned there makes the beginnings worth something. That takes
+   time. So it explores first, with a bonus for entropy that is worth as much as the difference between two good first
+   guesses, and settles on what it found when the later guesses are good.
 4. Both models play whole games for every number, before and after.
 """
 
@@ -104,9 +106,22 @@ grpo = replace(
     source=OnPolicy(group_size=8, max_completion_tokens=TOKENS),
     advantage=GroupRelative(scale="none"),  # a number that is hardly ever found weighs no more than others
     kl=KL(0.0),
-    entropy=Entropy(0.005),  # else it settles on the first guesses that win more often than others
+    entropy=Entropy(0.02),
     aggregation=ConstantLength(TOKENS),  # a game that is won by luck at once is no better than a long one
 )
+explore = Stage(
+    "explore",
+    grpo,
+    task,
+    steps=100,
+    prompts_per_step=64,
+    learning_rate=3e-3,
+    warmup_steps=5,
+    schedule="constant",
+    checkpoint_every=50,
+    evaluate_every=50,
+)
+settle = replace(explore, name="settle", algorithm=replace(grpo, entropy=Entropy(0.002)), steps=50, schedule="linear")
 pieces = tuple(f"{words} {eights}" for words in ("between", " and") for eights in range(LARGEST // 8 + 1))
 
 run = Run(
@@ -124,18 +139,8 @@ run = Run(
             schedule="cosine",
             checkpoint_every=250,
         ),
-        Stage(
-            "grpo",
-            grpo,
-            task,
-            steps=150,
-            prompts_per_step=64,
-            learning_rate=3e-3,
-            warmup_steps=5,
-            schedule="linear",
-            checkpoint_every=50,
-            evaluate_every=50,
-        ),
+        explore,
+        settle,
     ),
     learner=Local(threads=2, betas=(0.9, 0.99), weight_decay=0.1),
     evaluation=HeldOut(problems=LARGEST, sampled_problems=LARGEST, samples=16, max_completion_tokens=TOKENS),

@@ -137,7 +137,7 @@ ROOMS = {
     "cli": "errors output values",
     "__main__": "cli",
     "config": "errors output values",
-    "foreign": "errors output",
+    "foreign": "errors output values",
     "storage": "errors output",
     "doctor": "output storage",
     "gguf_files": "errors output storage",
@@ -156,13 +156,13 @@ ROOMS = {
     "evaluation": "errors output protocols rewards seeding sources tasks tokens types values",
     "recipes": "algorithm sources",
     "audit": "environments errors evaluation protocols rewards seeding sources tasks tokens types values",
-    "view": "config errors evaluation output storage",
+    "view": "config errors evaluation output storage values",
     "report": "errors view",
-    "comparison": "config errors evaluation output storage view",
+    "comparison": "config errors evaluation output storage values view",
     "training": (
         "algorithm errors evaluation learning output protocols rewards seeding sources tasks tokens types values"
     ),
-    "explain": "algorithm errors learning ledger output recipes rewards sources training types values",
+    "explain": "algorithm errors learning ledger output recipes rewards sources storage training types values",
     "runs": (
         "algorithm config doctor engines errors evaluation explain isolation kernels learners learning ledger "
         "output protocols report rewards seeding sinks sources storage tasks tokens training types values"

@@ -43,7 +43,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def further(benchmarks: Path) -> Iterator[str]:
     """The parts of which there are results."""
-    for name, lines in (("scaling.json", scaling), ("gpu.json", gpu)):
+    for name, lines in (("scaling.json", scaling), ("silent_groups.json", silent), ("gpu.json", gpu)):
         if (benchmarks / name).exists():
             yield from lines(json.loads((benchmarks / name).read_text(encoding="utf-8")))
 
@@ -94,6 +94,24 @@ def shares(found: dict[str, Any], top: dict[str, Any]) -> Iterator[str]:
         ]
         rows += [[row["size"], "decode", *decode], [row["size"], "train", *train]]
     yield from table(head, rows)
+
+
+def silent(found: dict[str, Any]) -> Iterator[str]:
+    """What a step costs where groups have equal rewards."""
+    shape = found["shape"]
+    yield "\n## Groups of which nothing is learned\n"
+    yield (
+        "Where all completions of a prompt are equally right, or equally wrong, each gradient coefficient is 0 (but "
+        "for a KL penalty or an entropy bonus in the objective). They only go forward, so that entropy "
+        "and the gap between engine and learner are still measured on all rows. Model "
+        f"{found['model']}, {shape['prompts']} prompts of {shape['prompt']} tokens, {shape['group']} completions of "
+        f"{shape['completion']}; learning alone, medians of pairs taken in turn (`benchmarks/silent_groups.py`).\n"
+    )
+    rows = [
+        [f"{count} of {shape['prompts']}", f"{one['sent']:.2f}", f"{one['left out']:.2f}", f"{one['ratio']:.2f}"]
+        for count, one in found["groups with equal rewards"].items()
+    ]
+    yield from table(["groups with equal rewards", "s, zeros sent back", "s, left out", "ratio"], rows)
 
 
 def gpu(found: dict[str, Any]) -> Iterator[str]:

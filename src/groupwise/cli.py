@@ -47,7 +47,7 @@ commands:
 examples:
   groupwise run examples/quickstart.py
   groupwise run grpo --model PATH --data train.jsonl --reward math
-  groupwise evaluate PATH --task stepwise
+  groupwise evaluate PATH --task stepwise:1
 
 groupwise COMMAND --help tells more of each.
 """

@@ -88,6 +88,10 @@ class Stream(Protocol):
         after a further ``submit`` it can be read again. Of one thread."""
         ...
 
+    def has_next(self) -> bool:
+        """Says whether ``events`` has its next event at hand and need not wait for it; False where nobody knows."""
+        return False
+
     def cancel(self, number: int) -> None:
         """Ends what is under way of a request and gives back what the engine holds or keeps of it. No event of it
         comes any more. Nothing for a request that is over."""

@@ -22,7 +22,7 @@ Where the conversation was written anew, a further sequence of the same episode 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -126,7 +126,7 @@ class Request:
         """Returns the request that goes on from completion ``index``, whose tokens are ``drawn``, with ``then`` behind
         it; ``number`` is this request's in its stream."""
         forced = (*self.forced, *drawn, *then)
-        return replace(self, seeds=(self.seeds[index],), forced=forced, follows=(number, index))
+        return Request(self.tokens, (self.seeds[index],), forced, self.max_tokens, self.keep, (number, index))
 
     @cached_property
     def key(self) -> bytes:

@@ -100,3 +100,8 @@ def test_a_row_that_is_gone_is_named() -> None:
     found = again(echoes, WAS, replace(WAS, example="row:1"))
     assert (found.same, dict(found.differing)) == (1, {"gone": 1})
     assert found.examples == ["row:1: the task has no row of this id any more"]
+
+
+def test_what_members_of_a_group_hear_alike_is_told_once() -> None:
+    found = again(other_end, WAS, WAS)
+    assert (dict(found.differing), len(found.examples)) == ({"reward": 2}, 1)

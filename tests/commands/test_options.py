@@ -13,7 +13,8 @@ from groupwise import HeldOut, NewModel, OnPolicy, Run, Stage, recipes, tasks
 from groupwise.algorithm import ClippedRatio
 from groupwise.commands.flags import Flag
 from groupwise.commands.option_files import read_options
-from groupwise.commands.options import RECIPE_MODULE, Options, tune
+from groupwise.commands.option_values import RECIPE_MODULE
+from groupwise.commands.options import Options, tune
 from groupwise.config.describe import describe, differences
 from groupwise.errors import UserError
 
@@ -78,13 +79,21 @@ def test_a_stage_may_have_any_name():
             "--grpo.algorithm.source.group_size"),
         (["--freh"], "unknown option --freh: perhaps you meant --fresh"),
         (["--zzz"], "unknown option --zzz; --help lists the options"),
-        (["--seed", "one"], "Error parsing --seed: invalid literal for int"),
+        (["--seed", "one"], "^--seed is 'one'; expected a whole number$"),
+        (["--seed", "1e3"], "^--seed is '1e3'; expected a whole number$"),
+        (["--seed="], "^--seed is ''; expected a whole number$"),
+        (["--grpo.lr", "fast"], "^--grpo.learning_rate is 'fast'; expected a number$"),
+        (["--learner.betas", "0.9", "x"], "^--learner.betas is 0.9 x; expected numbers$"),
+        (["--learner.checkpointing", "maybe"], "^--learner.checkpointing is 'maybe'; expected True or False$"),
+        (["--learner.dtype", "float8"], "^--learner.dtype is 'float8'; expected float32, float64 or bfloat16$"),
         (["--seed"], "--seed has no value; expected one value"),
         (["--seed", "1", "2"], "--seed is 1 2; expected one value"),
         (["--learner.betas", "1"], "--learner.betas is 1; expected 2 values"),
-        (["--grpo.schedule", "up"], "Expected one of .'constant', 'linear', 'cosine'"),
+        (["--grpo.schedule", "up"], "^--grpo.schedule is 'up'; expected constant, linear, cosine.* or "),
         (["--lora.dropouts", "1"], "unknown option --lora.dropouts: perhaps TRL"),
         (["--use_dora", "true"], "--use_dora: adapters are plain low-rank ones here"),
+        (["--learner.context", "2"], "^--learner.context: it divides .* expected --processes N beside it$"),
+        (["--engine.urls", "http://a"], "^--engine.urls: vLLM servers are the engine of a recipe file"),
         (["seven"], "unexpected 'seven'"),
     ],
 )  # fmt: skip

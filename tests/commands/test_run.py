@@ -353,7 +353,7 @@ def test_a_recipe_files_command_line_can_be_kept(write, dry, tmp_path):
         ("a.yaml", "method: grpo\nstep: 3", "a.yaml, line 2: unknown option step: perhaps you meant --steps"),
         ("a.toml", 'method = "grpo"\nstep = 3', "a.toml: unknown option step: perhaps you meant --steps"),
         ("a.yaml", "steps: 3\nsteps: 4", "a.yaml, line 1: steps is given twice, as 3 and as 4"),
-        ("a.yaml", "\nsteps: three", "a.yaml, line 2: steps: Error parsing --steps: invalid literal for int()"),
+        ("a.yaml", "\nsteps: three", "a.yaml, line 2: steps: --steps is 'three'; expected a whole number"),
         ("a.toml", "steps = [1, 2]", "a.toml: steps is 1 2; expected one value"),
         ("a.yaml", "steps:", "a.yaml, line 1: steps: no value of an option"),
         ("a.toml", "threads = 1", "a.toml: threads: --threads could be --learner.threads or --engine.threads"),

@@ -22,9 +22,10 @@ def tool():
 
 
 def test_the_page_is_of_the_files(tool) -> None:
-    assert tool.PAGE.read_text() == tool.page(), "run python tools/docs/number_page.py"
+    page = tool.page()
+    assert tool.PAGE.read_text() == page, "run python tools/docs/number_page.py"
     for path in (ROOT / "benchmarks").glob("*.json"):
-        assert f"(../benchmarks/{path.name})" in tool.page()
+        assert f"(../benchmarks/{path.name})" in page
 
 
 def test_the_commands_are_there(tool) -> None:

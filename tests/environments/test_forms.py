@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy
 import pytest
 
 from groupwise.environments import Says
@@ -215,6 +216,34 @@ class Waiter(CounterGame):
 
     async def get_reward(self) -> float:  # type: ignore[override]
         return 0.5
+
+
+class Judge(CounterGame):
+    ends: ClassVar[list[int]] = []
+
+    def get_reward(self) -> Any:
+        return {"reward": numpy.float32(0.5), "success": self.value > 2, "steps": 2}
+
+    async def close(self) -> None:
+        self.ends.append(1)
+
+
+class Clerk(CounterGame):
+    def get_reward(self) -> Any:
+        return "good"
+
+
+def test_trl_s_rewards_may_be_mappings() -> None:
+    _, result = play(as_environment(Judge), [calling("increment", step=3), "x"])
+    assert {name: result[name] for name in ("reward", "get_reward", "success", "steps")} == {
+        "reward": 0.5,
+        "get_reward": 0.5,
+        "success": True,
+        "steps": 2.0,
+    }
+    assert Judge.ends == [1], "what closes may be asynchronous"
+    with pytest.raises(ValueError, match=r"returned 'good' \(str\); expected a number, None, or a mapping"):
+        play(as_environment(Clerk), ["x"])
 
 
 def test_trl_s_classes() -> None:

@@ -129,14 +129,16 @@ def test_held_out_products_are_never_trained_on(examples):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs(name, tmp_path):
+def test_it_runs(name, examples, tmp_path):
     out = tmp_path / name
+    _, *reinforced = (stage.name for stage in examples[name]["run"].stages)
     short = ["--sft.steps", "2", "--evaluation.problems", "4"]
     short += ["--evaluation.sampled_problems", "0", "--evaluation.samples", "1"]
-    short += ["--grpo.steps", "1", "--grpo.prompts_per_step", "2", "--grpo.evaluate_every", "0"]
-    short += ["--grpo.algorithm.source.group_size", "2"]
+    for stage in reinforced:
+        short += [f"--{stage}.steps", "1", f"--{stage}.prompts_per_step", "2", f"--{stage}.evaluate_every", "0"]
+        short += [f"--{stage}.algorithm.source.group_size", "2"]
     assert main(["run", str(ROOT / "examples" / f"{name}.py"), *short, "--out", str(out)]) == 0
-    before, after = json.loads((out / "evaluation.json").read_text())["models"]
+    before, *_, after = json.loads((out / "evaluation.json").read_text())["models"]
     assert before["stage"] == "sft"
-    assert after["stage"] == "grpo"
+    assert after["stage"] == reinforced[-1]
     assert after["evaluation"]["episodes"]["turns"] >= 1

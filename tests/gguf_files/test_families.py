@@ -121,6 +121,13 @@ def broken(write_gguf: Write, path: Path) -> dict[str, tuple[Path, str]]:
     said = b"llama.block_count" + (4).to_bytes(4, "little")
     endless.write_bytes(endless.read_bytes().replace(said + (2).to_bytes(4, "little"), said + b"\xff\xff\xff\x7f"))
     turning = write_gguf(path / "turning.gguf", model, "llama", values={"rope.freq_base": float("nan")})
+    whole = write_gguf(path / "whole.gguf", model, "llama", values=THETA).read_bytes()
+    damaged = {"undotted": b"blk.1_attn_q.weight", "unnamed": b"blk.1.attn_q.weighs", "deep": b"blk.x.attn_q.weight"}
+    for name, letters in damaged.items():
+        (path / f"{name}.gguf").write_bytes(whole.replace(b"blk.1.attn_q.weight", letters))
+    place = whole.index(len(b"blk.1.attn_q.weight").to_bytes(8, "little") + b"blk.1.attn_q.weight")
+    nameless = whole[:place] + bytes(8) + whole[place + 27 :]  # 19 bytes less, of what stands before all tensors
+    (path / "nameless.gguf").write_bytes(nameless)
     cut, text = path / "cut.gguf", path / "text.gguf"
     cut.write_bytes(lost.read_bytes()[:2000])
     text.write_text("a page that says 404")
@@ -133,6 +140,8 @@ def broken(write_gguf: Write, path: Path) -> dict[str, tuple[Path, str]]:
         "wide": (wide, r"attn_q.weight is \(32, 32\); expected \(48, 32\) by its own numbers"),
         "endless": (endless, "says 2,147,483,647 blocks, and the last has no tensor"),
         "turning": (turning, "llama.rope.freq_base is nan; expected a finite number above 0"),
+        **{name: (path / f"{name}.gguf", "its tensor 'blk.* has no place in a LlamaForCausalLM") for name in damaged},
+        "nameless": (path / "nameless.gguf", "its tensor '' has no place in a LlamaForCausalLM"),
         "cut": (cut, "can't be read as GGUF: it is cut or damaged"),
         "text": (text, "can't be read as GGUF: it is cut or damaged"),
     }

@@ -73,14 +73,14 @@ def test_all_that_the_adapters_change_reaches_the_sampler(open_learner: Open, lo
     learn(learner, rate)
     wide = copy.deepcopy(learner.model).float()
     rollouts = sampled(learner, wide)
-    base = open_learner(dtype="bfloat16").model.float()
+    base, policy = open_learner(dtype="bfloat16").model.float(), copy.deepcopy(learner._policy.model).float()
     lost = changed = 0.0
     for rollout in rollouts:
         ids = torch.tensor([[*PROMPT, *rollout.tokens]])
         with torch.no_grad():
             own, before = (
                 model(ids[:, :-1]).logits[0, len(PROMPT) - 1 :].log_softmax(-1).gather(1, ids[0, len(PROMPT) :, None])
-                for model in (copy.deepcopy(learner._policy.model).float(), base)
+                for model in (policy, base)
             )
         lost += float((own[:, 0] - torch.tensor(rollout.behavior_logprobs)).abs().sum())
         changed += float((own - before).abs().sum())

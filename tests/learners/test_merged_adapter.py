@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from groupwise.learners import Local, Lora, NewModel
 from groupwise.learners.loading import load_model
 from groupwise.learners.source import check_model
 
-peft = pytest.importorskip("peft")
+pytestmark = pytest.mark.skipif(not find_spec("peft"), reason="peft is not installed")
 
 
 @pytest.fixture
@@ -73,10 +74,12 @@ def test_an_adapter_that_leads_nowhere_is_one_line(adapter: Path, tmp_path: Path
         check_model(adapter)
 
 
-def saved(model: Path, directory: Path, config: Any) -> Any:
+def saved(model: Path, directory: Path, options: dict[str, Any]) -> Any:
     """peft's own adapter, with numbers in it; the logits of some ids, by peft."""
+    import peft  # a second of each process that lists tests, were it at the top
+
     torch.manual_seed(0)
-    adapted = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).eval()
+    adapted = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(model), peft.LoraConfig(**options)).eval()
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
@@ -102,7 +105,7 @@ def test_every_kind_of_adapter_says_what_peft_says(
     options: dict[str, Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    expected = saved(tiny_model, tmp_path / "a", peft.LoraConfig(**{"r": 4, "target_modules": TARGETS, **options}))
+    expected = saved(tiny_model, tmp_path / "a", {"r": 4, "target_modules": TARGETS, **options})
     ours = load_model(tmp_path / "a")
     torch.testing.assert_close(ours(IDS).logits, expected, atol=1e-5, rtol=1e-5)
     assert ours.config.tie_word_embeddings == ("embed_tokens" not in options.get("target_modules", ()))
@@ -114,7 +117,7 @@ def test_an_adapter_that_does_not_fit_is_told_why(
 ) -> None:
     """One for fewer layers than it has, one for other layers, one of another width, and kinds that add no weights."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    saved(tiny_model, tmp_path / "a", peft.LoraConfig(r=4, target_modules=TARGETS))
+    saved(tiny_model, tmp_path / "a", {"r": 4, "target_modules": TARGETS})
     path = tmp_path / "a" / "adapter_config.json"
     config = json.loads(path.read_text())
     sizes = {"hidden_size": 32, "heads": 2, "intermediate_size": 64, "context_tokens": 128}

@@ -29,7 +29,7 @@ from groupwise.runs.session import run
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
 from groupwise.training.update import prepare
-from groupwise.types import Example, Group, flatten
+from groupwise.types import Example, Group, Rollout, flatten
 
 EXACT: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "float64", "tokens_per_micro_batch": 40}
 TWO: dict[str, Any] = {"processes": 2, "timeout_seconds": 60}
@@ -74,7 +74,15 @@ CASES = {
 }
 pytestmark = pytest.mark.usefixtures("warm_ranks")
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-WHOLE = {name: case for name, case in CASES.items() if not case.several}
+SAVED = (
+    "a KL and an entropy bonus",
+    "adapters, and a critic's head",
+    "a critic's head",
+    "a critic of its own",
+    "half precision",
+    "a scorer",
+)
+"""Cases with states of each form: what an objective or a penalty is does not change what is written."""
 
 
 @pytest.fixture
@@ -144,7 +152,44 @@ def test_two_processes_learn_what_one_learns(case: Case, tiny_model: Path, group
         assert found[0] == pytest.approx(found[1], **close)
 
 
-@pytest.mark.parametrize("case", WHOLE.values(), ids=WHOLE)
+SHAPES: dict[str, list[tuple[int, list[int]]]] = {
+    "one completion of one token": [(1, [1, 1])],
+    "a prompt longer than a share": [(30, [1, 1, 1]), (1, [9, 1])],
+    "long beside short": [(2, [23, 1]), (7, [5, 4]), (1, [1, 1])],
+    "fewer rows than processes, and an odd number of tokens": [(3, [3])],
+}
+"""Of each group: the prompt's length, and those of its completions."""
+
+
+@pytest.mark.parametrize("several", [{}, DIVIDED], ids=["whole", "divided"])
+@pytest.mark.parametrize("budget", [1, 24])
+def test_lengths_that_divide_badly(
+    budget: int, several: dict[str, int], tiny_model: Path, make_rollout: Callable[..., Rollout]
+) -> None:
+    """Some processes have nothing to compute, of some micro-batches or of all."""
+    options, case = EXACT | {"tokens_per_micro_batch": budget}, CASES["a KL and an entropy bonus"]
+    with (
+        closing(opened(Local(**options), case, tiny_model)) as one,
+        closing(opened(FSDP(**options, **TWO, **several), case, tiny_model)) as two,
+    ):
+        for name, lengths in SHAPES.items():
+            made = []
+            for number, (asked, sizes) in enumerate(lengths):
+                prompt = [5 + (7 * place + number) % 200 for place in range(asked)]
+                rollouts = [
+                    make_rollout(
+                        prompt, [9 + (3 * place + row) % 200 for place in range(size)], rewards={size - 1: row}
+                    )
+                    for row, size in enumerate(sizes)
+                ]
+                made.append(Group(rollouts[0].prompt, tuple(rollouts)))
+            found = [learned(learner, case, made) for learner in (two, one)]
+            assert found[0] == pytest.approx(found[1], rel=1e-8, abs=1e-8), name
+            said = [learner.logprobs(flatten(made), 1.0) for learner in (two, one)]
+            torch.testing.assert_close(*said, rtol=0, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("case", [CASES[name] for name in SAVED], ids=SAVED)
 def test_what_two_processes_wrote_one_reads_and_the_reverse(
     case: Case, tiny_model: Path, groups: list[Group], tmp_path: Path
 ) -> None:

@@ -44,8 +44,11 @@ def together(*works: Callable[[], Any]) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("options", [{}, {"checkpointing": True}], ids=["kept", "computed again"])
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [("float32", {}), ("float32", {"checkpointing": True}), ("float64", {"checkpointing": True})],
+    ids=["kept", "computed again", "computed again, without kernels"],
+)
 def test_two_learners_at_once_learn_what_each_learns_alone(
     open_learner: Open, random_groups: Any, dtype: str, options: dict[str, Any]
 ) -> None:

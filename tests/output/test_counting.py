@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from groupwise.output.counting import counted
+from groupwise.output.counting import counted, signed
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "groupwise"
 
@@ -44,3 +44,11 @@ def test_what_a_run_says_counts_its_nouns() -> None:
     for name in said.split():
         text = (SOURCE / name).read_text(encoding="utf-8")
         assert not re.search(r"\{[a-z_.()]+(?::,)?\} (?:CPU |held-out )?(?:steps|threads|rows|problems)\b", text), name
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus() -> None:
+    assert [signed(each) for each in (-0.0004, -0.0, 0.0, 0.0004, -0.0006, 1.5)] == [
+        *["+0.000"] * 4, "-0.001", "+1.500"
+    ]  # fmt: skip
+    assert signed(-0.00004, 4) == "+0.0000"
+    assert signed(float("nan")) == "+nan"

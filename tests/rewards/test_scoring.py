@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 import numpy
 import pytest
@@ -154,6 +155,7 @@ def test_a_reward_object_may_return_numbers_and_a_wrong_value_costs_its_row_alon
         assert [type(row.scores["own"].value) for row in scored] in ([float, float], [float, int])
         assert metrics["rewards/own/mean"] == 0.5
     wrong: list[object] = ["1", {"score": 1}, 1j, float("nan"), 10**400, Score("1"), Score(float("inf"))]  # type: ignore[arg-type]
+    wrong += [Decimal("sNaN"), Decimal("1e400"), numpy.array([1.0, 2.0])]
     wrong += [Score(None, steps={7: 1.0}), Score(None, steps={-1: 1.0}), Score(None, steps={0: float("nan")})]
     wrong += [Score(None, steps={"0": 1.0}), Score(None, steps={True: 1.0})]  # type: ignore[dict-item]
     for value in wrong:

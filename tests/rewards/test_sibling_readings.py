@@ -1,5 +1,6 @@
-"""References and completions that nobody had named: words, units, times, ranges, choices, denials.
-``sibling_readings.tsv`` has reference, completion and score; none of them takes algebra."""
+"""References and completions that nobody had named: words, units, times, ranges, choices, denials; and, some of them
+for algebra, looks of LaTeX, intervals, scripts, corrections.
+``sibling_readings.tsv`` and ``further_readings.tsv`` have reference, completion and score."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from groupwise.rewards.reading.number_words import in_digits
 from groupwise.types import Example, Prompt, Rollout
 
 
-def rows() -> list[tuple[Rollout, float]]:
-    lines = Path(__file__).with_name("sibling_readings.tsv").read_text(encoding="utf-8").splitlines()
+def rows(file: str) -> list[tuple[Rollout, float]]:
+    lines = Path(__file__).with_name(file).read_text(encoding="utf-8").splitlines()
     found = [line.split("\t") for line in lines]
     return [
         (
@@ -27,8 +28,9 @@ def rows() -> list[tuple[Rollout, float]]:
     ]
 
 
-def test_siblings_are_read_as_they_are_meant() -> None:
-    cases = rows()
+@pytest.mark.parametrize("file", ["sibling_readings.tsv", "further_readings.tsv"])
+def test_siblings_are_read_as_they_are_meant(file: str) -> None:
+    cases = rows(file)
     rollouts, wanted = [row for row, _ in cases], [value for _, value in cases]
     assert Counter(wanted)[1.0] > 300
     assert Counter(wanted)[0.0] > 150

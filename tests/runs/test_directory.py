@@ -130,3 +130,31 @@ def test_how_many_checkpoints_are_kept_may_change(tmp_path: Path) -> None:
     with place.claim(RECIPE | {"checkpoints": {"keep_last": 1}}, fresh=False):
         assert place.read()["recipe"]["checkpoints"] == {"keep_last": 1}
     assert place.read()["changes"][0]["options"] == ["checkpoints.keep_last: 1 (there: 2)"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("stages", 1.5),
+        ("stages", None),
+        ("stages", [None]),
+        ("stages", [{"name": "sft"}]),
+        ("stages", [{"name": 3, "steps": 1}]),
+        ("started", "then"),
+        ("started", 10**400),
+        ("seconds", [1]),
+        ("threads", 1.5),
+        ("changes", {}),
+        ("resumed", "x"),
+        ("reward_scales", []),
+        ("recipe", RECIPE | {"stages": [None]}),
+    ],
+)
+def test_a_damaged_record_is_named_and_fresh_starts_over(tmp_path: Path, name: str, value: object) -> None:
+    place = begun(tmp_path / "mine")
+    place.write_record({name: value})
+    message = refusal(tmp_path / "mine")
+    assert f"what it says of {name} is not what a run writes" in message
+    assert "--fresh" in message
+    with place.claim(RECIPE, fresh=True):
+        assert not place.read()

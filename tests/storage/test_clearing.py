@@ -169,6 +169,25 @@ def begin_badly(place: RunDirectory, anew: bool) -> None:
         raise UserError("no model")
 
 
+@pytest.mark.parametrize("text", ["", "{", '{"files": "x"}', '{"files": 3}', "\0" * 40])
+def test_a_damaged_manifest_makes_nothing_of_a_run_the_users(tmp_path: Path, text: str) -> None:
+    place = made(tmp_path / "run")
+    for folder in (place.model("new"), place.checkpoint("grpo", 2)):
+        (folder / "sub" / "vocab.txt").unlink()
+        (folder / "sub").rmdir()
+        for name in ("chat_template.jinja", "merges.txt", "groupwise_state.safetensors", "adapter/adapter_config.json"):
+            put(folder / name)
+        put(folder / "manifest.json", text)
+    assert fresh(place) == []
+
+
+@pytest.mark.parametrize("stages", ["x", None, 3, [], [None], [{}]])
+def test_stages_are_known_from_either_place_in_the_record(tmp_path: Path, stages: object) -> None:
+    place = made(tmp_path / "run")
+    write_json(place.record, RECORD | {"stages": stages})
+    assert fresh(place) == []
+
+
 def test_a_run_that_cannot_begin_leaves_what_was_there(tmp_path: Path) -> None:
     place = made(tmp_path / "run")
     put(place.path / "NOTES.md")

@@ -168,6 +168,12 @@ def _least(found: Found) -> float:
     return min(fit["r2"] for sweep in found["sweeps"].values() for fit in sweep["fits"].values())
 
 
+def _silent_groups(found: Found) -> str:
+    *_, (count, most) = found["groups with equal rewards"].items()
+    share = f"{count} of {found['shape']['prompts']}"
+    return f"learning where {share} groups have equal rewards: {most['ratio']:.2f} of the time"
+
+
 def _real_model(found: Found) -> str:
     told = []
     for run in found["plain"]:
@@ -191,6 +197,7 @@ CLAIMS = (
     Claim("cpu.json", _cpu, "make bench"),
     Claim("realmodel.json", _real_model, "make realmodel"),
     Claim("scaling.json", _scaling, page="speed"),
+    Claim("silent_groups.json", _silent_groups, page="speed"),
     Claim("parity.json", _parity, "make parity"),
     Claim("faults.json", _faults, "make faults"),
     Claim("faults.json", _strangers, "make faults"),

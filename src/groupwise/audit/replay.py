@@ -62,8 +62,9 @@ class ReplayFinding:
     def add(self, row: str, kind: str, what: str) -> None:
         """Counts an episode that went otherwise, by the kind of difference, and keeps a line about it."""
         self.differing[kind] += 1
-        if len(self.examples) < SHOWN:
-            self.examples.append(f"{row}: {what}")
+        line = f"{row}: {what}"
+        if len(self.examples) < SHOWN and line not in self.examples:  # members of a group go wrong alike
+            self.examples.append(line)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the finding as plain values, which JSON can hold."""

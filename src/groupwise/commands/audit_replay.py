@@ -26,9 +26,12 @@ def audit_run(chosen: Namespace) -> int:
     if chosen.reward or chosen.data:
         raise UserError("--run RUN brings its own rows and reward; leave REWARD and --data out")
     stage, step, rows = step_rows(chosen.run, chosen.stage, chosen.step)
-    rows = [row for row in rows if row["stop"] is not None][: chosen.limit]
+    rows = [row for row in rows if row.get("stop") is not None][: chosen.limit]
     if not rows:
-        raise UserError(f"{chosen.run}: step {step} of {stage} holds no episodes; --stage and --step say which others")
+        raise UserError(
+            f"{chosen.run}: step {step} of {stage} holds no episodes: its task has neither environment nor tools, or "
+            "--stage and --step mean another step; a reward is tried by: groupwise audit REWARD --data FILE"
+        )
     file = chosen.environment or _file_of(chosen.run)
     task = read_task(file)
     episodes = task.episodes
@@ -58,10 +61,15 @@ def _file_of(run: str) -> str:
     from groupwise.commands.resume import command_of
     from groupwise.commands.task_file import is_task_file
 
-    words, where = command_of(Path(run))
+    try:
+        words, where = command_of(Path(run))
+    except UserError:
+        words, where = [], Path()
     file = next((word for word in words[:1] if is_task_file(word)), None)
     if file is None:
-        raise UserError(f"{run}: was not begun with a Python file; say with --environment FILE.py which task it played")
+        raise UserError(
+            f"{run}: was not begun by groupwise run FILE.py; say with --environment FILE.py which task it played"
+        )
     return str(where / file)
 
 

@@ -71,7 +71,7 @@ def read(arguments: Sequence[str]) -> tuple[Namespace, Corpus]:
     numbers = [flag for flag in flags if "." in flag.name]
     rest = words_of(replace(flag, values=tuple(truths.get(each, each) for each in flag.values)) for flag in numbers)
     chosen = known.parse_args([*before, *words_of(flag for flag in flags if "." not in flag.name)])
-    from groupwise.commands.options import parse_value
+    from groupwise.commands.option_values import parse_value
     from groupwise.config.ranges import refuse_options
     from groupwise.corpus import settings
 

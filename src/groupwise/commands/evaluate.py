@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from groupwise.tasks.task import Task
     from groupwise.types import Rollout
 
-EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise
-  groupwise evaluate runs/quickstart/models/grpo --against runs/quickstart/models/sft --task stepwise:3
+EXAMPLES = """  groupwise evaluate runs/quickstart/models/grpo --task stepwise:1
+  groupwise evaluate runs/quickstart/models/grpo --against runs/quickstart/models/sft --task stepwise:1
   groupwise evaluate Qwen/Qwen3-0.6B --task gsm8k:test.jsonl --problems 200 --samples 8 --json result.json
   groupwise evaluate PATH --task held_out.jsonl --reward my_reward.py:score
   groupwise evaluate PATH --task gsm8k svamp cmath --data DIR --prompt deepseekmath --against OTHER

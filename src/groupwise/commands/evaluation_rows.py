@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from groupwise.output.counting import signed
+
 if TYPE_CHECKING:
     from groupwise.evaluation.best_of_n import Verification
     from groupwise.evaluation.comparison import Comparison
@@ -26,7 +28,9 @@ TITLES = {
 def row_of(name: str, measures: Sequence[Measure], change: Interval | None) -> list[str]:
     """Returns name, each model, the paired difference, all with intervals."""
     cells = [f"{measure.value:.3f} [{measure.low:.3f}, {measure.high:.3f}]" for measure in measures]
-    return [name, *cells, *([f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"] if change else [])]
+    if change is None:
+        return [name, *cells]
+    return [name, *cells, f"{signed(change.value)} [{signed(change.low)}, {signed(change.high)}]"]
 
 
 def measure_rows(done: Sequence[Evaluation], comparison: Comparison | None) -> Iterator[list[str]]:

@@ -30,9 +30,13 @@ MISTAKABLE = {
 """Words that the field uses for another thing than the option whose ending they are: never short for one of them."""
 
 NOT_OFFERED = {
+    "context": "it divides a micro-batch among several processes; expected --processes N beside it",
+    "processes": "expected --processes N",
+    "urls": "vLLM servers are the engine of a recipe file: engine=VLLMServers((URL, ...), weights=FOLDER)",
     "dora": "adapters are plain low-rank ones here; --lora.rslora true keeps the rate of learning at a larger rank",
 }
-"""What users of other systems look for beside adapters, and why there is none."""
+"""What is looked for, and why it is not there: options of other systems, and of learners and engines that a run has not
+got."""
 
 TOGETHER = ("max_completion_tokens", "temperature", "top_k", "top_p", "min_p")
 """How completions are drawn: a short name means training and evaluation alike, unless evaluation's own is given."""

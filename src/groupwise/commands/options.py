@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import io
-import itertools
-import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from functools import partial
-from types import ModuleType
 from typing import Annotated, Any, NoReturn, get_type_hints
 
 import tyro
 
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
 from groupwise.commands.option_names import NOT_OFFERED, OptionNames
+from groupwise.commands.option_values import CONFIG, parse_value, without_source
 from groupwise.errors import UserError
 from groupwise.foreign import explain, refusal
 from groupwise.output.counting import counted
 from groupwise.runs.recipe import Run
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
-
-CONFIG = (
-    tyro.conf.HelptextFromCommentsOff,
-    tyro.conf.AvoidSubcommands,
-    tyro.conf.SuppressFixed,
-    tyro.conf.FlagConversionOff,
-)
-
-RECIPE_MODULE = "groupwise_recipe"
-"""The name that a recipe file is run under."""
 
 NOT_NUMBERS = ("name", "model", "stages", "sinks")
 """Fields of a run that have no options of their own."""
@@ -73,7 +59,7 @@ class Options:
         self.recipe = recipe
         self._view, self._default = _view(recipe)
         # the one way to tyro's names and words; it is to go, in a major version
-        with _without_source(), warnings.catch_warnings():
+        with without_source(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             parser = tyro.extras.get_parser(self._view, default=self._default, use_underscores=True, config=CONFIG)
         self.actions: dict[str, Any] = {
@@ -125,7 +111,7 @@ class Options:
         owners = [_within(self._default, path) for *path, _ in places]
         if not all(map(is_dataclass, owners)):
             return parse_value(self._view, self._default, words_of(flags), program)
-        with _without_source():
+        with without_source():
             hints = {type(owner): _types(owner) for owner in owners}
         rows: list[Any] = []
         for number, (flag, place, owner) in enumerate(zip(flags, places, owners, strict=True)):
@@ -249,44 +235,6 @@ def _refuse_unknown(flag: Flag, known: Sequence[str], others: Sequence[str]) -> 
 
 def _said(flag: Flag) -> str:
     return f"{flag.place}: unknown option {flag.name}" if flag.place else f"unknown option --{flag.name}"
-
-
-def parse_value(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:
-    """Returns what tyro makes of the words; its boxed errors become one line of a UserError."""
-    said = io.StringIO()
-    try:
-        with _without_source(), contextlib.redirect_stderr(said):
-            return tyro.cli(
-                view, default=default, args=list(arguments), prog=program, use_underscores=True, config=CONFIG
-            )
-    except SystemExit as end:
-        if not end.code:
-            raise
-        raise UserError(f"{_unboxed(said.getvalue())}; --help lists the options") from None
-
-
-@contextlib.contextmanager
-def _without_source() -> Iterator[None]:
-    """Tells tyro, which looks for what a class says of its fields, that a recipe file's own classes have no source: the
-    file was run, and is no module."""
-    module = ModuleType(RECIPE_MODULE)
-    module.__file__ = f"<{RECIPE_MODULE}>"
-    sys.modules[RECIPE_MODULE] = module
-    try:
-        yield
-    finally:
-        del sys.modules[RECIPE_MODULE]
-
-
-def _unboxed(text: str) -> str:
-    """The first paragraph of a box, under its title; rules are of other characters where output is not Unicode."""
-    lines = [line.strip("│| ") for line in text.splitlines()[1:]]
-    paragraph = itertools.takewhile(_has_words, itertools.dropwhile(lambda line: not _has_words(line), lines))
-    return " ".join(paragraph).rstrip(".")
-
-
-def _has_words(line: str) -> bool:
-    return any(letter.isalnum() for letter in line)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

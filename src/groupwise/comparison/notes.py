@@ -4,12 +4,12 @@ their end, and which have numbers that are none."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 from groupwise.comparison.settings import Setting
 from groupwise.evaluation.evaluate import Evaluation
 from groupwise.evaluation.moments import BEFORE, moment
+from groupwise.values.finite import is_finite
 from groupwise.view.curves import CURATED
 from groupwise.view.run_files import RunFiles, stages_of
 
@@ -46,16 +46,11 @@ def notes_of_progress(settings: Sequence[Setting], last: Mapping[RunFiles, Row],
 def notes_of_numbers(rows: Mapping[RunFiles, Sequence[Row]]) -> Iterator[str]:
     """Yields a line for each run with metrics that were no numbers in the steps that are compared."""
     for run, own in rows.items():
-        counts = {title: sum(name in row and not is_number(row[name]) for row in own) for name, title, _, _ in CURATED}
+        counts = {title: sum(name in row and not is_finite(row[name]) for row in own) for name, title, _, _ in CURATED}
         bad = {title: count for title, count in counts.items() if count}
         if bad:
             which = ", ".join(f"{title} in {count}" for title, count in bad.items())
             yield f"{run.directory}: of the {len(own)} steps that are compared, no finite number was: {which}"
-
-
-def is_number(value: Any) -> bool:
-    """Says whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _evaluated(run: RunFiles) -> dict[str, Evaluation]:

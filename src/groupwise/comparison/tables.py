@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from groupwise.comparison.notes import evaluation_of, is_number, notes_of_numbers, notes_of_progress
+from groupwise.comparison.notes import evaluation_of, notes_of_numbers, notes_of_progress
 from groupwise.comparison.settings import Setting, recipe_differences
 from groupwise.errors import UserError
 from groupwise.evaluation.comparison import compare
@@ -16,6 +16,7 @@ from groupwise.evaluation.evaluate import Evaluation
 from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.seeds import difference_over_seeds, mean_over_seeds
 from groupwise.evaluation.statistics import Interval, paired_difference
+from groupwise.values.finite import is_finite
 from groupwise.view.curves import CURATED, with_axes
 from groupwise.view.run_files import RunFiles
 
@@ -129,7 +130,7 @@ def _recent(rows: Sequence[Mapping[str, Any]], name: str, axis: str, budget: flo
     measured and was no number: an older one would hide that."""
     known = [row[name] for row in rows if name in row]
     late = known[-1:] if name.startswith("eval/") else [row[name] for row in _late(rows, axis, budget) if name in row]
-    numbers = [float(value) for value in late or known[-1:] if is_number(value)]
+    numbers = [float(value) for value in late or known[-1:] if is_finite(value)]
     return fmean(numbers) if numbers else None
 
 

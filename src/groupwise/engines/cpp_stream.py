@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import c_uint64
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from groupwise.protocols import Stream
 from groupwise.types import Completion, CompletionEvent, Event, Request, Sampling, TokenEvent
 
 WAIT_SECONDS = 0.2  # for news, before Python looks whether it was interrupted
+HANDED_OVER = 32  # requests that wait for no others
 NOBODY = -1, -1
 
 
@@ -69,6 +71,8 @@ class CppStream(Stream):
         self._batch: Batch | None = None
         self._lock = threading.RLock()
         self._ran_out = False
+        self._heard: deque[Any] = deque()
+        """What has come and was not read yet."""
 
     def submit(self, request: Request) -> int:
         """Takes a request and returns its number. Raises ValueError for one that does not fit."""
@@ -91,13 +95,22 @@ class CppStream(Stream):
             except MemoryError:
                 self._halve()
                 continue
-            for one in heard:
+            self._heard = deque(heard)
+            while self._heard:
+                one = self._heard.popleft()
                 left = self._left.get(one.request)
                 event = left and self._read(one, left)
                 if event:
                     yield event
                     if self._batch is not batch:  # closed: what was heard is gone
                         return
+                    if len(self._unsent) >= HANDED_OVER:  # while much is read here, that can begin
+                        with self._lock:
+                            self._hand_over()
+
+    def has_next(self) -> bool:
+        """Says whether more has come than was read."""
+        return any(one.request in self._left for one in self._heard)
 
     def cancel(self, number: int) -> None:
         """Ends what is under way of a request."""
@@ -129,6 +142,7 @@ class CppStream(Stream):
             batch.close()
         self._weights, self._ran_out = None, False
         self._over.clear()
+        self._heard.clear()
 
     def _hear(self) -> tuple[Batch | None, list[Any]]:
         """A batch, and what is new in it."""
@@ -153,8 +167,7 @@ class CppStream(Stream):
         except MemoryError:
             self._ran_out = True
             return
-        for number in self._over:
-            self._batch.cancel(number)
+        self._batch.cancel(self._over)
         self._over.clear()
 
     def _open(self) -> Batch:

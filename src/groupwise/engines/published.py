@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Publisher:
         found = [path for path in self.directory.iterdir() if names.fullmatch(path.name) and path != newest]
         found.sort(key=lambda path: path.stat().st_mtime_ns)
         for path in found[: max(0, len(found) - kept + 1)]:
-            remove_directory(path)
+            with suppress(OSError):  # a server of another machine may still read it
+                remove_directory(path)
 
 
 def hold(directory: Path) -> None:

@@ -258,7 +258,7 @@ class VLLMStream(Stream):
         for each in said:
             number = str(each["version"])
             end = min(int(each["end"]), length)
-            if not number.isdigit() or int(number) not in self._means.known:
+            if not number.isdecimal() or int(number) not in self._means.known:
                 old.append(number)
             elif not spans or end > spans[-1][1]:
                 spans.append((int(number), end))

@@ -26,6 +26,8 @@ from groupwise.errors import UserError
 from groupwise.isolation.fork_server import GRACE_SECONDS, ForkServer, Worker
 from groupwise.isolation.pool import MEMORY_BYTES
 
+SENT_TOGETHER = 1 << 14  # bytes of orders that need not wait for more
+
 Answer = tuple[int, Plain, float]
 """The episode's number; what it says, how it ends, or why it does not go on; and the seconds that it took so far."""
 
@@ -102,10 +104,11 @@ class Host:
             self.since = time.monotonic()
         self.asked.append(number)
         self._unsent += data
-        self.flush()
+        if len(self._unsent) > SENT_TOGETHER:
+            self.flush()
 
     def flush(self) -> None:
-        """Sends as much as the process takes."""
+        """Sends as much of what was ordered as the process takes: at the latest where its answers are waited for."""
         while self._unsent and self._worker is not None:
             try:
                 sent = self._worker.connection.send(memoryview(self._unsent)[: 1 << 20])
@@ -231,6 +234,11 @@ class Worlds:
         """Ends an episode that nobody goes on with; nothing for one that has ended."""
         if number in self._host(number).episodes:
             self._host(number).order((CLOSE, number, None, 0))
+
+    def flush(self) -> None:
+        """Sends what was ordered; ``hear`` does so too."""
+        for host in self.hosts:
+            host.flush()
 
     def hear(self, seconds: float = 0.0) -> list[Answer]:
         """Returns what episodes answered, after at most so long; at once where something is there."""

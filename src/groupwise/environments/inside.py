@@ -34,6 +34,8 @@ CLOSED: Plain = {"closed": True}
 NOBODY = -1
 SIZE = 8
 """Bytes before each order, which say how long it is."""
+TOGETHER_SECONDS = 0.0005
+"""Answers of so long are sent together: to send one takes longer than many a turn."""
 
 
 def packed(order: Order) -> bytes:
@@ -55,6 +57,8 @@ class _Host:
         self.environment, self.seconds, self.mark, self.process = environment, seconds, mark, os.getpid()
         self.episodes: dict[int, _Episode] = {}
         self.tasks: set[asyncio.Task[None]] = set()
+        self.unsent, self.since = bytearray(), 0.0
+        """Answers, and when the first of them was there."""
         self.free: list[Any] = []
         """Bit generators of numpy's whose episodes have ended: to make one takes longer than a turn."""
 
@@ -73,6 +77,7 @@ class _Host:
                     await self.follow(*pickle.loads(unread[begins:ends]))
                     done = ends
                 del unread[:done]
+                await self.send()
 
     async def follow(self, what: str, number: int, given: Any, seed: int) -> None:
         """Answers at once, or later where the episode is asynchronous."""
@@ -103,6 +108,7 @@ class _Host:
             await asyncio.wait({before})
         started = time.perf_counter()
         await self.answer(episode.number, await episode.awaited(what, given, self.seconds), started)
+        await self.send()
 
     async def answer(self, number: int, plain: Plain, started: float) -> None:
         """A copy of this process that an environment forks says nothing. Of an episode that is over nothing stays."""
@@ -111,7 +117,17 @@ class _Host:
         over = self.episodes.pop(number, None) if "says" not in plain else None
         if over is not None and over.states is not None and over.states[1] is not None:
             self.free.append(over.states[1])
-        self.writer.write(json.dumps([number, plain, time.perf_counter() - started]).encode() + b"\n")
+        now = time.perf_counter()
+        self.since = self.since if self.unsent else now
+        self.unsent += json.dumps([number, plain, now - started]).encode() + b"\n"
+        if now - self.since > TOGETHER_SECONDS:
+            await self.send()
+
+    async def send(self) -> None:
+        """Sends the answers that are there."""
+        if self.unsent:
+            self.writer.write(bytes(self.unsent))
+            self.unsent.clear()
         if self.writer.transport.is_closing() or self.writer.transport.get_write_buffer_size():
             await self.writer.drain()
 

@@ -72,7 +72,8 @@ class Tools:
 
     def selected(self, row: Mapping[str, Any]) -> list[Tool]:
         """The tools of a row: all, or those that verl's ``extra_info.tool_selection`` names. Raises UserError."""
-        names = settings_of(row, "tool_selection")
+        given = settings_of(row, "tool_selection")
+        names = ([given] if given else []) if isinstance(given, str | None) else list(given)
         if not names:
             return list(self.tools)
         by_name = {function_of(tool.schema)["name"]: tool for tool in self.tools}

@@ -17,7 +17,7 @@ from groupwise.errors import UserError
 from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.statistics import Interval, doubling, maj_at_k, mean, paired_difference
 from groupwise.evaluation.voting import Canonical, candidates
-from groupwise.output.counting import counted
+from groupwise.output.counting import counted, signed
 from groupwise.protocols import Reward
 from groupwise.rewards.model import ModelReward
 from groupwise.rewards.scale import sigmoid
@@ -95,7 +95,7 @@ class Verification:
 
         def said(change: Interval) -> str:
             verdict = "better" if change.low > 0 else "worse" if change.high < 0 else "no difference shown"
-            return f"{verdict} ({change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}])"
+            return f"{verdict} ({signed(change.value)} [{signed(change.low)}, {signed(change.high)}])"
 
         unscored = f" {self.unscored_fraction:.1%} of the samples got no score from it." * bool(self.unscored_fraction)
         if self.best_of_against_majority is None or self.vote_against_majority is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from groupwise.errors import UserError
 from groupwise.evaluation.statistics import Interval, paired_difference
-from groupwise.output.counting import counted
+from groupwise.output.counting import counted, signed
 
 if TYPE_CHECKING:
     from groupwise.evaluation.evaluate import Evaluation
@@ -175,5 +175,5 @@ def _where(differences: Mapping[int, Interval]) -> str:
 
 
 def _told(name: str, difference: Interval) -> str:
-    numbers = f"{difference.value:+.3f} (95 % interval {difference.low:+.3f} to {difference.high:+.3f})"
+    numbers = f"{signed(difference.value)} (95 % interval {signed(difference.low)} to {signed(difference.high)})"
     return f"{name}: {verdict(difference)}, {numbers}".replace("-", "−")

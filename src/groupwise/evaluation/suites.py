@@ -10,7 +10,7 @@ from groupwise.evaluation.comparison import Comparison, compare, verdict
 from groupwise.evaluation.evaluate import Evaluation
 from groupwise.evaluation.measure import Measure
 from groupwise.evaluation.statistics import Interval, paired_difference
-from groupwise.output.counting import counted
+from groupwise.output.counting import counted, signed
 
 IN, OUT = "in domain", "out of domain"
 
@@ -68,7 +68,7 @@ class SuiteResults:
         for domain, names in self.domains.items():
             if (change := self.pooled_difference(names)) is not None:
                 problems = sum(self.benchmarks[name][0].problems for name in names)
-                numbers = f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+                numbers = f"{signed(change.value)} [{signed(change.low)}, {signed(change.high)}]"
                 said.append(f"{domain} ({counted(problems, 'problem')}): {verdict(change)}, {numbers}")
         return f"Greedy accuracy {'; '.join(said)}." if said else ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from groupwise.rewards.verdicts import CORRECT_AT
 from groupwise.sources import AllRollouts, BestAndWorst
 from groupwise.sources.reward_metrics import signal_of
 from groupwise.sources.selection import select_from
+from groupwise.storage.atomic import read_json
 from groupwise.types import DEMONSTRATED, Example, Group, Prompt, Rollout, Score
 from groupwise.values.tolerance import reaches
 
@@ -36,13 +36,9 @@ class StepBatch:
 
 def reward_scales(directory: str | Path, stage: str) -> dict[str, dict[str, float]]:
     """The mean and spread by which a run standardised a stage's learned rewards, by the names of these."""
-    record = Path(directory) / "run.json"
-    if not record.exists():
-        return {}
-    kept: dict[str, dict[str, dict[str, float]]] = json.loads(record.read_text(encoding="utf-8")).get(
-        "reward_scales", {}
-    )
-    return kept.get(stage, {})
+    kept = (read_json(Path(directory) / "run.json", dict) or {}).get("reward_scales")
+    scales = kept.get(stage) if isinstance(kept, dict) else None
+    return scales if isinstance(scales, dict) else {}
 
 
 def step_rows(directory: str | Path, stage: str | None, step: int | None) -> tuple[str, int, list[Row]]:

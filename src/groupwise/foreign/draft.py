@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from groupwise.errors import UserError
 from groupwise.foreign.entry import Entry
 from groupwise.foreign.script import DataPath, Script
 from groupwise.foreign.table import entries_of
+from groupwise.values.finite import is_finite
 
 OFF: tuple[Any, ...] = (None, False, "", "none", "no", "null", [], {})
 
@@ -58,7 +58,7 @@ class Draft:
     def number(self, *names: str, default: float = 0.0) -> float:
         """A value that must be a number; another counts as not read."""
         value = self.take(*names, default=default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not is_finite(value):
             self.unplaced.append(f"{names[0]}={value}: expected a number, {default:g} is taken")
             return default
         return value

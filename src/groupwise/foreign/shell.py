@@ -140,7 +140,7 @@ def _devices(words: Sequence[str]) -> int:
         name, equals, value = word.partition("=")
         if name.lstrip("-").replace("-", "_") in ("num_processes", "nproc_per_node", "num_gpus"):
             given = value if equals else after
-            return int(given) if given.isdigit() and 0 < int(given) < 100_000 else 1
+            return int(given) if given.isdecimal() and len(given) < 9 and 0 < int(given) < 100_000 else 1
     return 1
 
 

@@ -92,10 +92,10 @@ def _refuse_others(file: GgufFile, family: Family, expected: dict[str, tuple[int
     """Compares names and shapes. Raises UserError where the file's tensors are not those of the model."""
     there = {name: place_of(family, name) for name in file.shapes if name != ROPE_FACTORS}
     odd = next((name for name, place in there.items() if place not in expected), None)
-    if odd:
-        raise UserError(f"{file.path}: its tensor {odd} has no place in a {family.model}, so it is another model")
+    if odd is not None:
+        raise UserError(f"{file.path}: its tensor {odd!r} has no place in a {family.model}, so it is another model")
     wrong = next((name for name, place in there.items() if file.shapes[name] != expected[str(place)]), None)
-    if wrong:
+    if wrong is not None:
         raise UserError(
             f"{file.path}: its tensor {wrong} is {file.shapes[wrong]}; expected {expected[str(there[wrong])]} by its "
             "own numbers"

@@ -114,7 +114,7 @@ def place_of(family: Family, name: str) -> str | None:
     stem, _, kind = name.rpartition(".")
     layer, rest = "", stem
     if stem.startswith("blk."):
-        _, layer, rest = stem.split(".", 2)
+        layer, _, rest = stem.removeprefix("blk.").partition(".")
     place = family.names.get(rest)
     if place is None or kind not in ("weight", "bias"):
         return None

@@ -25,6 +25,7 @@ struct Query {
     float* scores;   // of both stretches, one after the other, each padded to whole pages
     const Token* token;
     float sink;  // a score that takes weight and gives nothing; -inf: there is none
+    int most_own = 0;  // positions of its own stretch that are looked at: those that it sees, and those of tokens beside it
 };
 
 struct Attention {
@@ -32,17 +33,22 @@ struct Attention {
     int layer, kv_head, head_dim, window;
     float cap;
 
-    // Queries of tokens with one `before`, the `group` heads of a token side by side.
-    void mix(std::vector<Query>& queries, int group) const {
+    // Queries of tokens with one `before`, those of one completion side by side.
+    void mix(std::vector<Query>& queries) const {
         int most = 0;
         for (const Query& query : queries) most = std::max(most, query.token->seen_before);
         const int split = padded(most), count = int(queries.size());
         Stretch* before = queries[0].token->before;
         tiles(&queries[0], count, [&](auto n, Query* some) { score<n()>(*before, most, 0, some); });
-        own(queries, group, [&](auto n, Query* some) { score<n()>(*some->token->own, some->token->seen_own, split, some); });
+        own(queries, [&](auto n, Query* some) {
+            int most_own = 0;
+            for (int i = 0; i < n(); ++i) most_own = std::max(most_own, some[i].token->seen_own);
+            for (int i = 0; i < n(); ++i) some[i].most_own = most_own;
+            score<n()>(*some->token->own, most_own, split, some);
+        });
         for (Query& query : queries) soften(query, split);
         tiles(&queries[0], count, [&](auto n, Query* some) { add<n()>(*before, most, 0, some); });
-        own(queries, group, [&](auto n, Query* some) { add<n()>(*some->token->own, some->token->seen_own, split, some); });
+        own(queries, [&](auto n, Query* some) { add<n()>(*some->token->own, some->most_own, split, some); });
     }
 
   private:
@@ -59,35 +65,55 @@ struct Attention {
         if (count >= 1) work(Number<1>(), queries);
     }
 
+    // The tokens of one completion together.
     template <class Work>
-    static void own(std::vector<Query>& queries, int group, const Work& work) {
-        for (size_t i = 0; i < queries.size(); i += group)
-            if (queries[i].token->own) tiles(&queries[i], group, work);
+    static void own(std::vector<Query>& queries, const Work& work) {
+        for (size_t from = 0, to; from < queries.size(); from = to) {
+            const Stretch* its = queries[from].token->own;
+            for (to = from + 1; to < queries.size() && queries[to].token->own == its;) ++to;
+            if (its) tiles(&queries[from], int(to - from), work);
+        }
     }
 
     template <int N>
     void score(const Stretch& stretch, int seen, int at, Query* queries) const {
-        for (int start = 0; start < seen; start += LANES) {
-            const float* keys = pool.keys(stretch.pages[start / LANES], layer, kv_head);
-            // What is read next: more keys, then the first values.
-            const float* next = start + LANES < seen ? pool.keys(stretch.pages[start / LANES + 1], layer, kv_head)
-                                                     : pool.values(stretch.pages[0], layer, kv_head);
-            Vec found[N] = {};
-            for (int d = 0; d < head_dim; ++d) {
-                const Vec key = load(keys + d * LANES);
-                __builtin_prefetch(next + d * LANES);
-#pragma GCC unroll 8
-                for (int i = 0; i < N; ++i) found[i] += splat(queries[i].q[d]) * key;
+        pages<N, N <= 2 ? 4 / N : 1>(stretch, 0, (seen + LANES - 1) / LANES, at, queries);
+    }
+
+    // From page `first` on, as many at a time as keep a core busy: where queries are few, sums over one page wait for
+    // one another.
+    template <int N, int PAGES>
+    void pages(const Stretch& stretch, int first, int count, int at, Query* queries) const {
+        for (; first + PAGES <= count; first += PAGES) {
+            const float *keys[PAGES], *next[PAGES];
+            for (int p = 0; p < PAGES; ++p) {
+                const int then = first + PAGES + p;
+                keys[p] = pool.keys(stretch.pages[size_t(first + p)], layer, kv_head);
+                // What is read next: more keys, then the first values.
+                next[p] = then < count ? pool.keys(stretch.pages[size_t(then)], layer, kv_head)
+                                       : pool.values(stretch.pages[size_t(then - count) % size_t(count)], layer, kv_head);
             }
-            for (int i = 0; i < N; ++i) store(queries[i].scores + at + start, found[i]);
+            Vec found[PAGES][N] = {};
+            for (int d = 0; d < head_dim; ++d) {
+#pragma GCC unroll 4
+                for (int p = 0; p < PAGES; ++p) {
+                    const Vec key = load(keys[p] + d * LANES);
+                    __builtin_prefetch(next[p] + d * LANES);
+#pragma GCC unroll 8
+                    for (int i = 0; i < N; ++i) found[p][i] += splat(queries[i].q[d]) * key;
+                }
+            }
+            for (int p = 0; p < PAGES; ++p)
+                for (int i = 0; i < N; ++i) store(queries[i].scores + at + (first + p) * LANES, found[p][i]);
         }
+        if constexpr (PAGES > 1) pages<N, PAGES / 2>(stretch, first, count, at, queries);
     }
 
     // Scores become weights that sum to 1 over what the query sees.
     void soften(Query& query, int split) const {
         const Token& token = *query.token;
         const int first = window ? token.position - window + 1 : 0;
-        const int end = split + padded(token.seen_own);
+        const int end = split + padded(query.most_own);
         Vec highest = splat(-INFINITY);
         for (int at = 0; at < end; at += LANES) {
             Vec scores = load(query.scores + at);

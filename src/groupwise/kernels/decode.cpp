@@ -236,8 +236,8 @@ int32_t groupwise_submit(void* handle, const Requests* requests) noexcept {
     return guarded([&] { static_cast<Batch*>(handle)->scheduler->submit(groups_of(*requests)); });
 }
 
-int32_t groupwise_cancel(void* handle, int32_t number) noexcept {
-    return guarded([&] { static_cast<Batch*>(handle)->scheduler->cancel(number); });
+int32_t groupwise_cancel(void* handle, const int32_t* numbers, int32_t count) noexcept {
+    return guarded([&] { static_cast<Batch*>(handle)->scheduler->cancel(numbers, count); });
 }
 
 // Pages of sixteen positions that prompts and completions have, those that are kept among them.

@@ -161,7 +161,7 @@ class Decoder:
             "begin": [POINTER(Weights), POINTER(Rules), POINTER(c_void_p)],
             "reach": [c_void_p, c_int32, tables, tables],
             "submit": [c_void_p, POINTER(Requests)],
-            "cancel": [c_void_p, c_int32],
+            "cancel": [c_void_p, POINTER(c_int32), c_int32],
             "held": [c_void_p, POINTER(c_int64)],
             "poll": [c_void_p, c_double, POINTER(POINTER(Event)), *counts],
             "end": [c_void_p],
@@ -210,9 +210,9 @@ class Batch:
         """Takes longer tables for the ropes."""
         self._call("reach", positions, cosines, sines)
 
-    def cancel(self, number: int) -> None:
-        """Gives back what a group has, and what was kept of it; nothing where there is no such group."""
-        self._call("cancel", number)
+    def cancel(self, numbers: Sequence[int]) -> None:
+        """Gives back what groups have, and what was kept of them; nothing where there is no such group."""
+        self._call("cancel", ints(numbers), len(numbers))
 
     def poll(self, seconds: float) -> tuple[list[Event], bool]:
         """Returns what happened, after at most about so long, and whether nothing is under way. Events are good until

@@ -47,19 +47,10 @@ class Scheduler {
         more_.notify_all();
     }
 
-    // Nothing more is drawn for this group, and what was kept of it is given back.
-    void cancel(int number) {
+    // Nothing more is drawn for these groups, and what was kept of them is given back.
+    void cancel(const int32_t* numbers, int count) {
         std::lock_guard<std::mutex> lock(mutex_);
-        kept_.erase(kept_.lower_bound({number, 0}), kept_.lower_bound({number + 1, 0}));
-        const auto found = groups_.find(number);
-        if (found == groups_.end()) return;
-        found->second->cancelled = true;
-        groups_.erase(found);
-        const auto its = [&](const auto& group) { return group->number == number; };
-        waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), its), waiting_.end());
-        const auto of_it = [&](const auto& row) { return row->group->number == number; };
-        ready_.erase(std::remove_if(ready_.begin(), ready_.end(), of_it), ready_.end());
-        more_.notify_all(), polled_.notify_all();
+        for (int i = 0; i < count; ++i) cancel(numbers[i]);
     }
 
     // All that is new, after at most about `seconds`; `over` while nothing is under way. Throws what a thread threw.
@@ -79,6 +70,19 @@ class Scheduler {
     }
 
   private:
+    void cancel(int number) {
+        kept_.erase(kept_.lower_bound({number, 0}), kept_.lower_bound({number + 1, 0}));
+        const auto found = groups_.find(number);
+        if (found == groups_.end()) return;
+        found->second->cancelled = true;
+        groups_.erase(found);
+        const auto its = [&](const auto& group) { return group->number == number; };
+        waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(), its), waiting_.end());
+        const auto of_it = [&](const auto& row) { return row->group->number == number; };
+        ready_.erase(std::remove_if(ready_.begin(), ready_.end(), of_it), ready_.end());
+        more_.notify_all(), polled_.notify_all();
+    }
+
     typedef std::vector<std::unique_ptr<Row>> Rows;
     static constexpr int PASS = 192;  // tokens of prompts, or of what completions begin with, computed together
 
@@ -169,8 +173,8 @@ class Scheduler {
         std::vector<int> ends;
         std::vector<size_t> whose;
         const auto pass = [&] {
-            forward.run(tokens);
-            const float* found = ends.empty() ? nullptr : forward.logits(ends);
+            forward.run(tokens, ends);
+            const float* found = ends.empty() ? nullptr : forward.logits();
             for (size_t i = 0; i < ends.size(); ++i, found += forward.stride())
                 logits[whose[i]] = std::make_shared<std::vector<float>>(found, found + model_.shape.vocabulary);
             tokens.clear(), ends.clear(), whose.clear();
@@ -230,8 +234,8 @@ class Scheduler {
         std::vector<int> numbers;
         std::copy_if(lasts.begin(), lasts.end(), std::back_inserter(numbers), [](int last) { return last >= 0; });
         const float* logits = nullptr;
-        if (!tokens.empty()) forward.run(tokens);
-        if (!numbers.empty()) logits = forward.logits(numbers);
+        if (!tokens.empty()) forward.run(tokens, numbers);
+        if (!numbers.empty()) logits = forward.logits();
         std::vector<SampleEvent> events;
         Rows left;
         for (size_t number = 0; number < mine.size(); ++number) {

@@ -101,8 +101,10 @@ class Forward {
         qkv_ = padded((s_.heads + 2 * s_.kv_heads) * s_.padded_head_dim, PANEL), hidden_ = padded(m_.hidden, PANEL);
     }
 
-    // Leaves each token's last hidden state, before the final norm, in row order. Tokens with one `before` come together.
-    void run(const std::vector<Token>& tokens) {
+    // Leaves the last hidden states, before the final norm, of the tokens at `ends`, in that ascending order. Of others
+    // nobody asks for more than what later tokens see of them: the last layer's keys and values are the last thing that
+    // is computed. Tokens with one `before` come together, and among them those with one `own`.
+    void run(const std::vector<Token>& tokens, const std::vector<int>& ends) {
         reserve(int(tokens.size()));
         for (int row = 0; row < rows_; ++row) {
             embed(size_t(tokens[row].id) * size_t(s_.width), x(row));
@@ -116,21 +118,21 @@ class Forward {
             if (layer.latent) project(layer.latent);
             else project(layer.qkv, normal_.get(), width_, 0);
             for (int row = 0; row < rows_; ++row) place(number, tokens[row], projected(row));
-            attend(number, tokens);
+            if (number + 1 < s_.layers) attend(number, tokens);
+            else if (keep(ends); rows_) attend(number, at(tokens, ends));
+            else break;
             added(layer.out, mixed_.get(), heads_, layer.after_attention);
             if (!s_.parallel) all_normalised(layer.before_mlp);
             feed_forward(layer);
         }
     }
 
-    // Logits [rows, stride] of the hidden states of these rows.
-    const float* logits(const std::vector<int>& rows) {
-        const int count = int(rows.size());
-        if (logit_rows_ < count) logits_ = allocate(size_t(logit_rows_ = count) * stride());
-        for (int i = 0; i < count; ++i)
-            normalise(x(rows[i]), m_.norm, s_.width, s_.eps, &normal_[size_t(i) * width_]);
+    // Logits [ends, stride] of the hidden states that were left.
+    const float* logits() {
+        if (logit_rows_ < rows_) logits_ = allocate(size_t(logit_rows_ = rows_) * stride());
+        for (int row = 0; row < rows_; ++row) normalise(x(row), m_.norm, s_.width, s_.eps, &normal_[size_t(row) * width_]);
         const float cap = s_.logit_cap;
-        multiply(m_.head, normal_.get(), width_, count, [&](int row, int column, Vec a, Vec b) {
+        multiply(m_.head, normal_.get(), width_, rows_, [&](int row, int column, Vec a, Vec b) {
             if (cap) a = cap * tanh(a / cap), b = cap * tanh(b / cap);
             float* to = &logits_[size_t(row) * stride() + column];
             store(to, a), store(to + LANES, b);
@@ -151,6 +153,24 @@ class Forward {
         x_ = allocate(size_t(rows) * width_), normal_ = allocate(size_t(rows) * width_);
         projected_ = allocate(size_t(rows) * qkv_), mixed_ = allocate(size_t(rows) * heads_);
         active_ = allocate(size_t(rows) * hidden_), sum_ = allocate(size_t(rows) * width_);
+    }
+
+    // These rows become the first ones, and all.
+    void keep(const std::vector<int>& ends) {
+        for (size_t row = 0; row < ends.size(); ++row) {
+            const size_t from = size_t(ends[row]);
+            if (from == row) continue;
+            std::memcpy(&x_[row * width_], &x_[from * width_], size_t(width_) * sizeof(float));
+            std::memcpy(&normal_[row * width_], &normal_[from * width_], size_t(width_) * sizeof(float));
+            std::memcpy(&projected_[row * qkv_], &projected_[from * qkv_], size_t(qkv_) * sizeof(float));
+        }
+        rows_ = int(ends.size());
+    }
+
+    static std::vector<Token> at(const std::vector<Token>& tokens, const std::vector<int>& places) {
+        std::vector<Token> found;
+        for (const int place : places) found.push_back(tokens[size_t(place)]);
+        return found;
     }
 
     void embed(size_t from, float* to) const {
@@ -275,7 +295,11 @@ class Forward {
         std::memset(mixed_.get(), 0, size_t(rows_) * heads_ * sizeof(float));
         for (int from = 0, to; from < rows_; from = to) {
             int longest = 0, own = 0;
-            for (to = from; to < rows_ && tokens[to].before == tokens[from].before && to - from < 16; ++to) {
+            const auto together = [&](int next) {  // up to 16, and the rest of one completion
+                const Token &a = tokens[next - 1], &b = tokens[next];
+                return b.before == a.before && (next - from < 16 || (b.own && b.own == a.own && next - from < 32));
+            };
+            for (to = from; to < rows_ && (to == from || together(to)); ++to) {
                 longest = std::max(longest, tokens[to].seen_before), own = std::max(own, tokens[to].seen_own);
             }
             const size_t reach = padded(longest) + padded(own);
@@ -286,7 +310,7 @@ class Forward {
                     for (int i = head * group; i < (head + 1) * group; ++i)
                         queries_.push_back({projected(row) + i * s_.padded_head_dim, &mixed_[size_t(row) * heads_ + i * s_.padded_head_dim],
                                             scores_.data() + reach * queries_.size(), &tokens[row], sink(number, i)});
-                Attention{m_.pool, number, head, s_.padded_head_dim, m_.layers[number].window, s_.attention_cap}.mix(queries_, group);
+                Attention{m_.pool, number, head, s_.padded_head_dim, m_.layers[number].window, s_.attention_cap}.mix(queries_);
             }
         }
     }

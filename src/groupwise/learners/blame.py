@@ -58,7 +58,10 @@ def told(rank: int, failure: Failure) -> str:
 
 
 def of_transport(error: BaseException) -> bool:
-    """Says whether an error tells that another process could not be reached, and nothing about this one."""
+    """Says whether an error tells that another process could not be reached, and nothing about this one: itself, or
+    what it was made of."""
+    if isinstance(error, UserError) and error.__cause__ is not None:
+        return of_transport(error.__cause__)
     words = ("gloo", "nccl", "connection", "timed out", "broken pipe", "peer")
     return isinstance(error, OSError | EOFError | dist.DistError) or (
         isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from groupwise.errors import UserError
 from groupwise.kernels.tile_threads import TileThreads
+from groupwise.learners.blame import of_transport
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.networks import blueprint_of
@@ -154,6 +155,8 @@ def _gap(packed: PackedBackbone, trunk: Any) -> float:
     try:
         expected = trunk(input_ids=packing.tokens[None], use_cache=False).last_hidden_state[0]
     except (IndexError, RuntimeError, TypeError, ValueError) as error:  # transformers' own: settings at odds
+        if of_transport(error):  # another process was lost meanwhile
+            raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{type(trunk).__name__} does not go forward with its config.json: {reason}") from error
     return float((packed.hidden(packing) - expected).abs().max() / expected.abs().max().clamp(min=1e-6))

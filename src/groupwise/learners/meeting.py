@@ -59,4 +59,5 @@ class Door:
 
 def _let_wait(connection: socket.socket, seconds: float) -> None:
     """Bounds each wait for the other side's words; 0: it may take as long as it takes."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", int(seconds), 0))
+    bound = struct.pack("ll", *divmod(round(1e6 * seconds), 10**6))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)

@@ -61,17 +61,11 @@ class Ranks:
                 if own:
                     self._start(own.port)
                 self._meet(door, key)
-            self._join(key)
-        except BaseException:
+            join(self._store, 0, count, timeout_seconds, key)
+        except BaseException as error:
+            told = self._explained(error) if of_transport(error) else error
             self.close()
-            raise
-
-    def _join(self, key: bytes) -> None:
-        """Raises RankLost where the processes do not find each other."""
-        try:
-            join(self._store, 0, self.count, self.timeout, key)
-        except (RuntimeError, OSError) as error:
-            raise self._explained(error) from error
+            raise told from None
 
     def _start(self, port: int) -> None:
         threads = str(max(1, torch.get_num_threads() // self.count))
@@ -282,7 +276,7 @@ def end_ranks() -> None:
 
 
 def release_ranks() -> None:
-    """Lets the processes that torchrun started go, where the run is over and needed none of them."""
+    """Lets the processes that torchrun started go, where a run needed none of them."""
     if not Ranks.begun:
         tell_over(store_of_all(), int(os.environ["WORLD_SIZE"]))
     end_ranks()

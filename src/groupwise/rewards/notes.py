@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from groupwise.types import TrainerState
@@ -109,11 +110,12 @@ def plain(value: Any) -> Any:
 
 
 def finite(value: Any) -> float | None:
-    """Returns the float of a number, numpy's and torch's scalars included; None of anything else."""
-    if hasattr(value, "item") and hasattr(value, "shape") and tuple(value.shape) == ():
+    """Returns the float of a number, decimals and what of numpy and torch holds just one included; None of anything
+    else."""
+    if hasattr(value, "item") and hasattr(value, "shape") and math.prod(value.shape) == 1:
         value = value.item()
     try:
-        number = float(value) if isinstance(value, numbers.Real) else math.nan
-    except OverflowError:
+        number = float(value) if isinstance(value, numbers.Real | Decimal) else math.nan
+    except (OverflowError, ValueError):  # a whole number beyond all floats, a decimal that signals
         return None
     return number if math.isfinite(number) else None

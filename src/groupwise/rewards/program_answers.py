@@ -57,7 +57,7 @@ class ProgramAnswer:
         """Checks that there is a sandbox that holds, and starts the process beside it (``scoring.NeedsPreparation``).
         Raises UserError where there is none."""
         self.sandbox.check()
-        self._guarded.start()
+        _process_of(self).start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Returns 1 for a rollout whose program prints the reference answer, 0 for another; a program that does not end
@@ -104,13 +104,8 @@ class ProgramAnswer:
         """Returns what each program printed, None where it did not end well."""
         self.sandbox.check()
         sources = [program(rollout.text).encode("utf-8", "surrogatepass") for rollout in rollouts]
-        outcomes = dict(self._guarded.run(sources, self.time_limit_seconds + 3 * START_SECONDS))
+        outcomes = dict(_process_of(self).run(sources, self.time_limit_seconds + 3 * START_SECONDS))
         return [outcomes[row] for row in range(len(rollouts))]
-
-    @functools.cached_property
-    def _guarded(self) -> GuardedCalls:
-        """Is a process in which whatever a sandbox leaves behind ends up and is ended."""
-        return GuardedCalls(self._run_all)
 
     def _run_all(self, sources: Sequence[bytes], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "programs") as pool:
@@ -121,6 +116,12 @@ class ProgramAnswer:
             return {"printed": None}
         ran = self.sandbox.program(source + _CALL if _SOLUTION.search(source) else source, b"")
         return {"printed": None if ran.trouble else ran.output.decode("utf-8", "replace")}
+
+
+@functools.lru_cache(maxsize=8)
+def _process_of(reward: ProgramAnswer) -> GuardedCalls:
+    """Returns the process in which whatever a sandbox leaves behind ends up and is ended: one for all equal rewards."""
+    return GuardedCalls(reward._run_all)
 
 
 def _result(outcome: Outcome) -> Value | None:

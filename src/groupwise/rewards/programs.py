@@ -83,7 +83,7 @@ class Code:
         """Checks that there is a sandbox that holds, and starts the process beside it (``scoring.NeedsPreparation``).
         Raises UserError where there is none."""
         self.sandbox.check()
-        self._guarded.start()
+        _process_of(self).start()
 
     def score(self, rollouts: Sequence[Rollout]) -> list[Score]:
         """Returns the share of its tests that each rollout's program passes, or with ``all_or_nothing`` 1 where it
@@ -118,18 +118,12 @@ class Code:
         names = [_names(rollout.prompt.example, self.column) for rollout in rollouts]
         calls = [(*call, stops) for call in zip(sources, tests, names, strict=True)]
         longest = (self.time_limit_seconds + 3 * START_SECONDS) * max(map(len, tests), default=1)
-        outcomes = dict(self._guarded.run(calls, longest))
+        outcomes = dict(_process_of(self).run(calls, longest))
         return [outcomes[row] for row in range(len(rollouts))]
 
     def _source(self, rollout: Rollout) -> str:
         source = program(rollout.text)
         return begun_with(rollout.prompt.example, self.begun, source) if self.begun else source
-
-    @functools.cached_property
-    def _guarded(self) -> GuardedCalls:
-        """Is a process in which whatever a sandbox leaves behind ends up and is ended, whoever is process 1 of this
-        machine."""
-        return GuardedCalls(self._judge)
 
     def _judge(self, calls: Sequence[Call], seconds: float) -> Iterator[tuple[int, dict[str, Any]]]:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "programs") as pool:
@@ -168,6 +162,13 @@ class Code:
 
 
 PASSED = b"passed"
+
+
+@functools.lru_cache(maxsize=8)
+def _process_of(reward: Code) -> GuardedCalls:
+    """Returns the process in which whatever a sandbox leaves behind ends up and is ended, whoever is process 1 of this
+    machine: one for all equal rewards, since its forks copy the memory of whoever asks."""
+    return GuardedCalls(reward._judge)
 
 
 def _as_score(outcome: Outcome) -> Score:

@@ -18,6 +18,7 @@ from groupwise.config.identity import unknowns
 from groupwise.errors import UserError
 from groupwise.runs.changes import Changes, accepted
 from groupwise.runs.environment import recipe_hash
+from groupwise.runs.record import damaged_parts, is_record, stages_of
 from groupwise.storage.atomic import PARTIAL, put_right, read_json, remove_any, remove_directory, write_json
 from groupwise.storage.clearing import FILES, LOCK, RECORD, remove, run_contents
 from groupwise.storage.json_rows import read_rows
@@ -26,7 +27,6 @@ HALF_RECORD = f"{PARTIAL}{RECORD}"
 CLEARING = "clearing"
 """In run.json while what the run wrote is being removed."""
 MARK = "A run of groupwise was here.\n"
-SHA256_LETTERS = 64
 TIMED = ("started", "seconds", "evaluation_seconds", "continued", "changes", "resumed", "command")
 
 
@@ -129,6 +129,8 @@ class RunDirectory:
         that is no run. A new run that ends with a UserError before its first step, or first samples, leaves nothing.
         """
         self._refuse_foreign()
+        if not fresh:
+            self._refuse_damaged()
         absent = [path for path in (self.path, *self.path.parents) if not path.exists()]
         with self._opened() as lock:
             try:
@@ -182,7 +184,7 @@ class RunDirectory:
         if other:
             raise UserError(f"{other}: is no file, and a run writes one there; remove it, or choose another --out")
         record = self.read()
-        if self.record.exists() and not _is_record(record):
+        if self.record.exists() and not is_record(record):
             raise UserError(f"{self.record}: no run wrote it (it names no recipe); choose another --out")
         if not record and not self._is_marked():
             foreign = [path.name for path in self.path.iterdir() if path.name not in (LOCK, HALF_RECORD)]
@@ -190,6 +192,15 @@ class RunDirectory:
                 raise UserError(
                     f"{self.path}: holds {foreign[0]} but no run.json, so it is no run's; choose another --out"
                 )
+
+    def _refuse_damaged(self) -> None:
+        """Raises UserError where the record of a run holds something else than a run writes there."""
+        wrong = damaged_parts(self.read())
+        if wrong:
+            raise UserError(
+                f"{self.record}: what it says of {' and '.join(wrong)} is not what a run writes; bring the file back, "
+                "or start over with --fresh"
+            )
 
     def _is_marked(self) -> bool:
         """Says whether a run was here and left what it did not write."""
@@ -248,7 +259,7 @@ class RunDirectory:
         record = self.read()
         if not record:
             return
-        found = run_contents(self.path, _stages_of(record))
+        found = run_contents(self.path, stages_of(record))
         if found.inside:
             more = f" and {len(found.inside) - 1} more" if len(found.inside) > 1 else ""
             raise UserError(
@@ -263,24 +274,13 @@ class RunDirectory:
 
     def _undo(self, recipe: dict[str, Any], absent: list[Path]) -> None:
         """Leaves the directory as it was before a new run began in it."""
-        found = run_contents(self.path, _stages_of(self.read() or recipe))
+        found = run_contents(self.path, stages_of(self.read() or recipe))
         remove(self.path, found)
         if not (found.inside or found.others):
             self.lock.unlink()
         for path in absent:
             with suppress(OSError):  # someone has put a file there
                 path.rmdir()
-
-
-def _is_record(record: dict[str, Any]) -> bool:
-    """Says whether a record is a run's: a file of that name may be anyone's."""
-    sha256 = record.get("recipe_sha256")
-    return isinstance(record.get("recipe"), dict) and isinstance(sha256, str) and len(sha256) == SHA256_LETTERS
-
-
-def _stages_of(record: dict[str, Any]) -> list[str]:
-    stages = record.get("stages") or ()
-    return [str(stage["name"]) for stage in stages if isinstance(stage, dict) and "name" in stage]
 
 
 def _mark(lock: TextIO) -> None:

@@ -9,7 +9,7 @@ from groupwise.evaluation.comparison import comparable, compare
 from groupwise.evaluation.evaluate import Evaluation
 from groupwise.evaluation.moments import moment
 from groupwise.evaluation.texts import TextEvaluation
-from groupwise.output.counting import counted
+from groupwise.output.counting import counted, signed
 from groupwise.runs.directory import RunDirectory
 from groupwise.runs.scorer_evaluation import ScorerEvaluation
 from groupwise.storage.atomic import read_json, write_json
@@ -98,7 +98,7 @@ def _change(was: Evaluation, now: Evaluation) -> str:
         rows += [(f"pass@{k}", was.pass_at[k], now.pass_at[k], difference.pass_at[k])]
         rows += [(f"maj@{k}", was.maj_at[k], now.maj_at[k], difference.maj_at[k])] if k in difference.maj_at else []
     return "; ".join(
-        f"{name} {a.value:.3f} -> {b.value:.3f}, paired {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        f"{name} {a.value:.3f} -> {b.value:.3f}, paired {signed(d.value)} [{signed(d.low)}, {signed(d.high)}]"
         for name, a, b, d in rows
     )
 

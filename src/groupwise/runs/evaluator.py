@@ -10,6 +10,7 @@ from groupwise.evaluation.moments import before
 from groupwise.evaluation.texts import evaluate_text, text_difference
 from groupwise.learners import NewModel
 from groupwise.learning.trainable import Trainable
+from groupwise.output.counting import signed
 from groupwise.output.sample_completions import to_look_at
 from groupwise.protocols import Sink
 from groupwise.runs.directory import RunDirectory
@@ -116,7 +117,8 @@ class Evaluator:
         self.sink.note(f"{name}: {found.headline()}")
         if first is not None and first.ids == found.ids:
             change = text_difference(first, found)
-            self.sink.note(f"{name}: paired {change.value:+.4f} [{change.low:+.4f}, {change.high:+.4f}] bits per byte")
+            value, low, high = (signed(each, 4) for each in (change.value, change.low, change.high))
+            self.sink.note(f"{name}: paired {value} [{low}, {high}] bits per byte")
 
     def _can_evaluate(self, stage: Stage) -> bool:
         judged = stage.algorithm.trains_scorer or stage.task.is_judged or stage.algorithm.source.reads_documents()

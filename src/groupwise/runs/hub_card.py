@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.output.masking import masked
 from groupwise.storage.atomic import RECORD
+from groupwise.values.finite import is_finite
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -79,7 +79,7 @@ def _whole(found: Any, path: Path) -> dict[str, Any]:
     """Returns an evaluation whose every measure can be shown, or an empty one. Raises UserError for another."""
     try:
         known = dict(found)
-        if known and not all(map(isfinite, (part for _, *parts, _ in _measures(known) for part in parts))):
+        if known and not all(map(is_finite, (part for _, *parts, _ in _measures(known) for part in parts))):
             raise ValueError("a measure is no finite number")
         return known
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -13,7 +13,7 @@ from groupwise.evaluation.moments import moment
 from groupwise.evaluation.statistics import paired_difference
 from groupwise.evaluation.texts import TextEvaluation
 from groupwise.learners import NewModel
-from groupwise.output.counting import counted
+from groupwise.output.counting import counted, signed
 from groupwise.runs.recipe import Run
 from groupwise.runs.scorer_evaluation import ScorerEvaluation
 from groupwise.storage.atomic import RECORD
@@ -101,7 +101,7 @@ def _table(found: Evaluation, first: tuple[str, Evaluation] | None) -> str:
         line = f"| {name} | {len(measure.by_problem)} | {measure.value:.3f} | {measure.low:.3f} to {measure.high:.3f} |"
         if name in was:
             change = paired_difference(was[name].by_problem, measure.by_problem)
-            line += f" {was[name].value:.3f} | {change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f}) |"
+            line += f" {was[name].value:.3f} | {signed(change.value)} ({signed(change.low)} to {signed(change.high)}) |"
         lines.append(line)
     return "\n".join(lines) + "\n"
 

@@ -26,6 +26,7 @@ from groupwise.tokens.opening import opened
 from groupwise.tokens.renderer import Renderer
 from groupwise.types import CompletionEvent, Example, Message, Prompt, Request, Rollout, Sampling
 
+TOGETHER = 32  # turns, at most, that have ended when their environments are asked: the first do not wait for all others
 PATIENCE_SECONDS = 0.5  # for an answer, where nothing is drawn meanwhile
 
 Place = tuple[int, int]
@@ -48,6 +49,7 @@ def open_prompts(renderer: Renderer, reward: EpisodeReward, rows: Sequence[tuple
     finally:
         for number in numbers:
             worlds.close_episode(number)
+        worlds.flush()
     return [found[place] for place in range(len(rows))]
 
 
@@ -105,11 +107,13 @@ def play(
     try:
         for number, (prompt, own) in enumerate(zip(prompts, seeds, strict=True)):
             game.begin(number, prompt, own)
+        game.listen()
         while game.is_open:
-            for event in stream.events():
+            for count, event in enumerate(stream.events(), 1):
                 if isinstance(event, CompletionEvent):
                     game.drawn(event)
-                game.listen()
+                if count % TOGETHER == 0 or not stream.has_next():
+                    game.listen()
                 yield from game.over()
             if game.is_open:
                 started = time.perf_counter()
@@ -271,3 +275,4 @@ class _Game:
         """Closes the environments of episodes that still go on."""
         for world in self.living:
             self.worlds.close_episode(world)
+        self.worlds.flush()

@@ -16,10 +16,13 @@ from groupwise.storage.atomic import remove_any
 from groupwise.storage.manifest import MANIFEST, listed_files
 
 RECORD, LOCK, TRACKERS = "run.json", ".lock", "trackers.json"
+ADAPTER = "adapter"
 FOLDERS = ("tensorboard", "ledger", "gathered", "bad_batches", "models", "checkpoints")
 FILES = ("metrics.jsonl", "times.jsonl", "alarms.jsonl", "evaluation.json", "groups.json", "report.html", TRACKERS)
 _ANY_MODEL = re.compile(
-    r"(config|generation_config|groupwise_\w+|tokenizer\w*|special_tokens_map)\.json|model.*\.safetensors"
+    r"(config|generation_config|tokenizer\w*|special_tokens_map|added_tokens|vocab)\.json|groupwise_\w+\.(json|safetensors)"
+    r"|model[^/]*\.safetensors(\.index\.json)?|(chat_template\.jinja|merges\.txt|vocab\.txt|tokenizer\.model)"
+    rf"|{re.escape(MANIFEST)}|README\.md|{ADAPTER}/(adapter_(config\.json|model\.safetensors)|README\.md)"
 )
 """What a model's directory holds at least; these alone are a run's where the manifest is lost."""
 
@@ -104,7 +107,9 @@ class _Places:
         model = self._model.fullmatch(name)
         if model and model[2]:
             files = self._files_of(model[1])
-            return files is not None and any(file.startswith(f"{model[2]}/") for file in files)
+            if files is None:
+                return model[2] == ADAPTER
+            return any(file.startswith(f"{model[2]}/") for file in files)
         return bool(model or self._folder.fullmatch(name))
 
     def is_own(self, name: str) -> bool:

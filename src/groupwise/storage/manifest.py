@@ -25,9 +25,10 @@ def listed_files(directory: Path) -> frozenset[str] | None:
     """Returns the names of all files that were written into ``directory``, with ``/``; None where its manifest says
     nothing."""
     try:
-        return UNLISTED | frozenset(json.loads((directory / MANIFEST).read_bytes())["files"])
+        files = json.loads((directory / MANIFEST).read_bytes())["files"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return UNLISTED | frozenset(files) if isinstance(files, dict) else None
 
 
 def damage(directory: Path) -> str:
@@ -38,7 +39,7 @@ def damage(directory: Path) -> str:
         hashes = {str(name): str(about["sha256"]) for name, about in files.items()}
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return f"{MANIFEST} cannot be read"
     found = (_damage_of(directory / name, name, size, hashes[name]) for name, size in sizes.items())
     return next(filter(None, found), "")

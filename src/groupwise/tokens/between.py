@@ -121,11 +121,13 @@ class Between:
 
 def _key(value: Any) -> Any:
     """Something that is equal where values of messages and schemas are, and can be looked up."""
-    if isinstance(value, Mapping):
-        return tuple([(name, _key(each)) for name, each in value.items()])
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, dict | Mapping):  # a dict is found out at once
+        return tuple([(name, each if isinstance(each, str) else _key(each)) for name, each in value.items()])
     if isinstance(value, list | tuple):
         return tuple([_key(each) for each in value])
-    return value if value is None or isinstance(value, str) else (type(value).__name__, repr(value))
+    return type(value).__name__, repr(value)
 
 
 def _calling(message: Message) -> Message:

@@ -76,10 +76,12 @@ def glm(text: str, types: Types) -> Found:
         name, at = _until(text, at + len("<tool_call>"), "<")
         at = at if at < 0 else at - 1
         arguments: dict[str, str] = {}
+        unsaid = ""
         while at >= 0 and text.startswith("<arg_key>", at):
             key, at = _until(text, at + len("<arg_key>"), "</arg_key>")
             at = skipped(text, at)
             if not text.startswith("<arg_value>", at):
+                unsaid = key.strip()
                 break
             value, at = _until(text, at + len("<arg_value>"), "</arg_value>")
             arguments[key.strip()] = value
@@ -87,8 +89,10 @@ def glm(text: str, types: Types) -> Found:
         if at < 0:
             yield "a tag is not closed"
             return
-        closed = text.startswith("</tool_call>", at)
-        yield _typed_call(name, arguments, types) if closed else f"the call of {name[:64].strip()} is not closed"
+        if not text.startswith("</tool_call>", at):
+            yield f"the call of {name[:64].strip()} is not closed"
+        else:
+            yield f"the argument {unsaid[:64]} has no value" if unsaid else _typed_call(name, arguments, types)
         at = text.find("<tool_call>", at)
 
 
@@ -120,7 +124,9 @@ def llama(text: str, types: Types) -> Found:
     body = behind if tagged else text
     while body.startswith("{", at):
         value, at, wrong = json_at(body, at)
-        is_call = isinstance(value, dict) and "name" in value and ("parameters" in value or "arguments" in value)
+        inner = value.get("function") if isinstance(value, dict) else None
+        known = inner if isinstance(inner, dict) else value or body  # of what is no JSON, its words
+        is_call = "name" in known and ("parameters" in known or "arguments" in known)
         if not (tagged or is_call):
             return  # an answer that is JSON
         yield wrong or call_of(value)
@@ -175,9 +181,11 @@ def harmony(text: str, types: Types) -> Found:
     for message in messages:
         header, begun, body = message.partition("<|message|>")
         _, named, rest = header.partition("to=")
+        name = (rest.replace("<", " ").split() or [""])[0]
+        if named and not begun and "<|channel|>" in header:
+            yield f"behind to={name[:64]} stands no <|message|>"
         if not named or not begun:
             continue
-        name = (rest.replace("<", " ").split() or [""])[0]
         value, _, wrong = json_at(body, 0)
         yield wrong or arguments_of(name.removeprefix("functions."), value)
 

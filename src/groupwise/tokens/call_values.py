@@ -12,6 +12,9 @@ from groupwise.environments.protocol import Call
 
 _BLANK = re.compile(r"\s*")
 SHOWN_LETTERS = 60
+ARGUMENTS = ("arguments", "parameters")
+BESIDE = ("name", "id", "type", "index", "call_id", "description")
+"""Of an object that calls, what says nothing of its arguments."""
 
 
 def skipped(text: str, start: int) -> int:
@@ -42,7 +45,11 @@ def call_of(value: Any) -> Call | str:
     value = inner if isinstance(inner, Mapping) else value
     if "name" not in value:
         return f"the object has no name; it has {', '.join(map(str, value))[:SHOWN_LETTERS] or 'nothing'}"
-    return arguments_of(value["name"], value.get("arguments", value.get("parameters")))
+    given = next((value[key] for key in ARGUMENTS if key in value), None)
+    others = [str(key) for key in value if key not in (*ARGUMENTS, *BESIDE)]
+    if given is None and others:
+        return f"the object has no arguments; beside the name it has {', '.join(others)[:SHOWN_LETTERS]}"
+    return arguments_of(value["name"], given)
 
 
 def arguments_of(name: Any, arguments: Any) -> Call | str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from groupwise.environments.protocol import Call, Reply
 from groupwise.errors import UserError
 from groupwise.tokens.call_formats import FORMATS, HERMES, CallFormat, Types
-from groupwise.tokens.call_values import call_of
+from groupwise.tokens.call_values import call_of, skipped
 from groupwise.tokens.encoding import same_beginning
 from groupwise.types import Example, Message
 
@@ -176,10 +176,15 @@ def calls_in(text: str, written: CallFormat, types: Types) -> tuple[list[Call], 
 
 
 def without_thoughts(text: str, thinks: bool = True) -> str:
-    """Returns what stands behind the thinking block with which a reply begins; ``thinks``: the prompt may have opened
-    it."""
+    """Returns what stands behind the thinking blocks with which a reply begins; ``thinks``: the prompt may have opened
+    the first."""
     opened = text.lstrip().startswith("<think>")
-    return text.partition("</think>")[2] if opened or (thinks and "</think>" in text) else text
+    text = text.partition("</think>")[2] if opened or (thinks and "</think>" in text) else text
+    start = skipped(text, 0)
+    while text.startswith("<think>", start):
+        end = text.find("</think>", start)
+        start = skipped(text, end + len("</think>")) if end >= 0 else len(text)
+    return text[start:] if start and text[:start].strip() else text
 
 
 def guarded_message(message: Message, guard: Callable[[str, bool], str]) -> dict[str, Any]:

@@ -13,16 +13,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+SHORT, MOST_KNOWN = 8, 4096
+"""Turns of so few tokens are said again and again: as many texts of them are remembered."""
+
+
 class Decoder:
     """A decoder leaves out special tokens, those that end a completion, and of an answer in channels all before its
     final one."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_tokens: Sequence[int]) -> None:
-        self._tokenizer, self._stop_tokens, self._channels = tokenizer, stop_tokens, Channels(tokenizer)
+        self._known: dict[tuple[int, ...], str] = {}
+        self._tokenizer, self._stop_tokens, self._channels = tokenizer, frozenset(stop_tokens), Channels(tokenizer)
 
     def text(self, tokens: Sequence[int]) -> str:
         """Returns what is shown of the tokens."""
         kept = self.without_ends(tokens[self._channels.start(tokens) :])
+        if len(kept) > SHORT:
+            return self._decoded(kept)
+        if (key := tuple(kept)) not in self._known:
+            if len(self._known) > MOST_KNOWN:
+                self._known.clear()
+            self._known[key] = self._decoded(kept)
+        return self._known[key]
+
+    def _decoded(self, kept: list[int]) -> str:
         return str(self._tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
@@ -41,7 +55,7 @@ class Decoder:
         """What ``text`` leaves out wherever it stands."""
         added = self._tokenizer.added_tokens_decoder.items()
         special = {id for id, token in added if token.special} | set(self._tokenizer.all_special_ids)
-        return frozenset(self._stop_tokens) | special
+        return self._stop_tokens | special
 
     @cached_property
     def _pieces(self) -> Pieces:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
+
+from groupwise.values.finite import is_finite
 
 Row = Mapping[str, Any]
 
@@ -114,6 +115,4 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _known(value: Any) -> float | None:
     """Returns a finite number, and None for all else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return value
+    return value if is_finite(value) else None

@@ -96,8 +96,9 @@ def _in_words(run: RunFiles) -> str:
     measured = f"{name}: on {counted(found['problems'], 'held-out problem')} {found['measure']}"
     if found["only"]:
         return f"{measured} is {after:.3f} {_plain(found['moments'][1])}."
-    verb = "rose" if after > before else "fell" if after < before else "stayed"
-    return f"{measured} {verb} from {before:.3f} to {after:.3f}."
+    if after == before:
+        return f"{measured} stayed at {before:.3f}."
+    return f"{measured} {'rose' if after > before else 'fell'} from {before:.3f} to {after:.3f}."
 
 
 def _hash(text: str) -> str:

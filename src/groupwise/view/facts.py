@@ -15,6 +15,7 @@ from groupwise.output.counting import counted
 Json = Mapping[str, Any]
 LONGEST_HEADER = 100_000_000
 VERSIONS = ("groupwise", "torch", "transformers", "python")
+UNITS = ((1e9, " billion"), (1e6, " million"), (1e3, " thousand"))
 
 
 def facts(directory: Path, record: Json) -> list[tuple[str, str]]:
@@ -24,13 +25,13 @@ def facts(directory: Path, record: Json) -> list[tuple[str, str]]:
     tasks = [stage["task"] for stage in stages if isinstance(stage.get("task"), Mapping)]
     machine, versions = record.get("machine") or {}, record.get("versions") or {}
     cores = machine.get("cores")
-    computer = [machine.get("gpu") or machine.get("cpu"), cores and counted(cores, "core")]
+    computer = [machine.get("gpu") or machine.get("cpu"), counted(cores, "core") if isinstance(cores, int) else ""]
     found = {
         "Model": _model(directory, record.get("model", recipe.get("model"))),
         "Data": " · ".join(dict.fromkeys(str(task["source"]) for task in tasks if task.get("source"))),
         "Rewards": " · ".join(dict.fromkeys(filter(None, map(_rewards, tasks)))),
         "Adapters": _adapters((recipe.get("learner") or {}).get("lora") or {}),
-        "Machine": ", ".join(filter(None, computer)),
+        "Machine": ", ".join(map(str, filter(None, computer))),
         "Versions": ", ".join(f"{name} {versions[name]}" for name in VERSIONS if name in versions),
         "Started": _when(record.get("started")),
     }
@@ -40,7 +41,7 @@ def facts(directory: Path, record: Json) -> list[tuple[str, str]]:
 def _model(directory: Path, model: Any) -> str:
     """Returns a model's name where it has one, and how many parameters it has."""
     count = _parameters(directory)
-    size = f"{count / 1e9:.3g} billion parameters" if count >= 1e9 else f"{count / 1e6:.3g} million parameters"
+    size = next((f"{count / unit:.3g}{name}" for unit, name in UNITS if count >= unit), str(count)) + " parameters"
     name = model if isinstance(model, str) else "new" if isinstance(model, Mapping) else ""
     return ", ".join(filter(None, [name, size if count else ""]))
 

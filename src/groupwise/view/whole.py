@@ -3,9 +3,10 @@ program's, find less and nothing unlike."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from groupwise.values.finite import is_finite
 
 Json = dict[str, Any]
 KINDS: Mapping[str, type] = {
@@ -25,7 +26,7 @@ def whole_record(found: Mapping[str, Any]) -> Json:
     """Returns a run's record without what is of another kind than a run writes."""
     kept: Json = {name: value for name, value in found.items() if isinstance(value, KINDS.get(name, object))}
     for name in ("started", "seconds"):
-        if name in kept and not (_is_number(kept[name]) and abs(kept[name]) < LATEST):
+        if name in kept and not (is_finite(kept[name]) and abs(kept[name]) < LATEST):
             kept[name] = None
     for name in ("stages", "resumed", "changes"):
         if name in kept:
@@ -52,7 +53,7 @@ def whole_evaluation(found: Mapping[str, Any]) -> Json:
 
 def _with_steps(stage: Json) -> Json:
     steps: Any = stage.get("steps")
-    return {**stage, "steps": int(steps or 0) if _is_number(steps) else 0}
+    return {**stage, "steps": int(steps or 0) if is_finite(steps) else 0}
 
 
 def _is_named(one: Any) -> bool:
@@ -71,15 +72,11 @@ def _is_of_a_policy(found: Json) -> bool:
     return (
         all(map(_is_measure, measures))
         and all(isinstance(one, list) for one in lists)
-        and _is_number(found.get("problems"))
+        and is_finite(found.get("problems"))
         and isinstance(found.get("sets", {}), dict)
         and isinstance(found.get("completions", []), list)
     )
 
 
 def _is_measure(found: Any) -> bool:
-    return isinstance(found, dict) and all(_is_number(found.get(name)) for name in ("value", "low", "high"))
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(found, dict) and all(is_finite(found.get(name)) for name in ("value", "low", "high"))

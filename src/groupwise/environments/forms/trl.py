@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from groupwise.environments.arguments import Schema
+from groupwise.environments.plain import result
 from groupwise.environments.protocol import Ended, Reply, Utterance
 from groupwise.environments.results import result_of
 from groupwise.environments.schemas import schema_of
@@ -74,16 +75,18 @@ class TRL:
                 reply = yield said
             else:
                 completion.append(_turn(reply))
-            result = toolbox.returned() | await self._scores(instance, row, completion)
+            returned = toolbox.returned() | await self._scores(instance, row, completion)
         finally:
             if _closes(instance):
-                instance.close()
-        yield Ended(result)
+                await value_of(instance.close())
+        yield Ended(returned)
 
     async def _scores(self, instance: Any, row: Mapping[str, Any], completion: list[dict[str, Any]]) -> dict[str, Any]:
         values: dict[str, float | None] = {}
+        given: Mapping[str, Any] = {}
         if hasattr(instance, "get_reward"):
-            values["get_reward"] = await value_of(instance.get_reward())
+            given = result(await value_of(instance.get_reward()))
+            values["get_reward"] = given["value"]
         for function in self.rewards:
             columns = {name: [value] for name, value in row.items()}
             offered = {
@@ -94,7 +97,8 @@ class TRL:
             }
             (values[function.__name__],) = await value_of(function(**_accepted(function, offered)))
         told = {name: float(value) for name, value in values.items() if value is not None}
-        return {**told, "reward": sum(told.values())} if told else {}
+        more = given.get("logged", {}) | {name: given[name] for name in ("success",) if name in given}
+        return {**more, **told, "reward": sum(told.values())} if told else {**more}
 
     def _schemas(self, row: Mapping[str, Any]) -> dict[str, Schema]:
         key = str(row.get(ROUTE)) if isinstance(self.factory, Mapping) else ""

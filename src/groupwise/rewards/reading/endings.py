@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from groupwise.rewards.reading.conventions import Span, math_pieces
+from groupwise.rewards.reading.conventions import Span, math_pieces, without_fillers
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import PHRASES, understand
@@ -37,8 +37,11 @@ _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
 _LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
-GOES_ON = re.compile(r"\s?[-+*/^]\s?[\w(\\]|\s(?:squared|cubed)(?![a-z])")
-"""More arithmetic after a number, as in ``10 + n``."""
+GOES_ON = re.compile(r"\s?[-+*/^](?!(?<=[-/])[a-zA-Z]{2})\s?[\w(\\]|\s(?:squared|cubed)(?![a-z])")
+"""More arithmetic after a number, as in ``10 + n``; ``18/day`` and ``18-day`` are none."""
+_EQUATION = r"[a-zA-Z](?:_\{?\w\}?)?\s?=\s?[-\u2212]?[0-9][0-9./]{0,20}"
+_EQUATIONS = re.compile(rf"(?<!\w){_EQUATION}(?:(?:,?\s+(?:and|or)\s+|,\s?|;\s?){_EQUATION}){{1,8}}\s?$")
+"""``x = 3, x = 2 and x = 1`` at the end of a line."""
 _UNIT_AFTER = re.compile(
     r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
 )
@@ -133,14 +136,19 @@ def _line_spans(line: str, heads: bool) -> Iterator[Span]:
         yield Span(letters.pop())
     if "$" not in line and "\\" not in line and not any(map(str.isdigit, line)):
         yield from _stated_words(line)
-    if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line)):
+    if equations := _EQUATIONS.search(line[-200:].rstrip(". ")):
+        yield Span(equations[0])
+    if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line.rstrip("! "))):
         yield Span(formula)
 
 
 def _stated_words(line: str) -> Iterator[Span]:
     """``Yes`` of ``Yes, it is.`` and ``even`` of ``The function is even.``, where nothing is denied."""
-    words = line.strip(" *_.!").split()
+    words = without_fillers(line.strip(" *_.!")).split()
     first = words[0].lower() if words else ""
+    if words == [first] and first in _VERDICTS:
+        yield Span(first)
+        return
     if first[-1:] in (",", ".", ":") and first[:-1] in _VERDICTS:
         yield Span(first[:-1])
         return
@@ -155,7 +163,7 @@ def _stated_words(line: str) -> Iterator[Span]:
     if len(words) < 3 or words[-1].isupper() or any(word.lower() in _DENIALS or word.endswith("n't") for word in words):
         return
     before = words[-3:-1] if words[-2].lower() in ("a", "an", "on", "the") else words[-2:-1]
-    if before[0].lower() in ("is", "was", "are", "were", "on"):
+    if before[0].lower() in ("is", "was", "are", "were", "be", "on"):
         yield Span(words[-1].strip("*_`'\""))
 
 

@@ -4,6 +4,7 @@ nothing but the looks."""
 from __future__ import annotations
 
 import re
+import unicodedata
 
 ANSWER_CHARACTERS = 2_000
 NESTING = 50
@@ -55,6 +56,9 @@ _OTHERS = {
 _DIGITS = {zero + digit: str(digit) for zero in range(0x1D7CE, 0x1D7FF, 10) for digit in range(10)}
 """Of mathematical fonts."""
 _CHARACTERS = _DIGITS | _ASCII | _DASHES | _SPACES | _NOTHING | _CHINESE | _QUOTES | _FRACTIONS | _SIGNS | _OTHERS
+_OTHER_DIGITS = re.compile(r"[^\D0-9]+")
+_MARKS_OF_SCRIPTS = {0x0964: ". ", 0x06D4: ". ", 0x066B: ".", 0x066C: ",", 0x066A: "%"}
+"""Full stops of Hindi, Bengali and Urdu, and the marks of Arabic numbers."""
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿⁱ"
 _LOWERED = "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₙᵢ"
 _LEVEL = "0123456789+-=()ni"
@@ -68,6 +72,12 @@ _LOOKS = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits|nolimits|mathop)(?![a-zA-Z])\s*\.?"
     r"|(?<!\\)\\[!,;:>/]|(?<!\\)~|\\(?:thinspace|medspace|thickspace|negthinspace)(?![a-zA-Z])"
 )
+_SWITCHES = re.compile(
+    r"\\(?:text)?color\s?\{[^{}]{0,40}\}|\\(?:underline|emph|ensuremath)(?=\s?\{)|\\mathbf\s?(?=\{[^{}a-zA-Z\\]{1,40}\})"
+    r"|\\(?:bf|it|rm|sf|tt|bfseries|boldmath|itshape|normalsize|small|footnotesize|scriptsize|tiny|[lL]arge|LARGE|[hH]uge"
+    r"|mathstrut|strut|scriptstyle|scriptscriptstyle)(?![a-zA-Z])\s?"
+)
+"""Colours, sizes and fonts."""
 _THOUSANDS = re.compile(r",\s?\\!\s?|\{,\}(?:\\!)?")
 _TWICE_ESCAPED = re.compile(
     r"(?<!\\)\\\\(?=(?:boxed|[dt]?frac|sqrt|left|right|text|cdot|times|pi|le|ge|leq|geq|in|infty|begin|end|pm|cup)(?![a-zA-Z]))"
@@ -75,7 +85,7 @@ _TWICE_ESCAPED = re.compile(
 """LaTeX that was escaped once more than it should, as rows of data sets have it."""
 _WIDE_SPACE = re.compile(r"\\(?:quad|qquad|hspace\{[^{}]{0,20}\}|hfill|enspace)(?![a-zA-Z])|(?<!\\)\\(?= )|(?<!\\)\\$")
 _SYNONYMS = re.compile(
-    r"\\(?P<fraction>[dtc]frac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant|varnothing)(?![a-zA-Z])"
+    r"\\(?P<fraction>[dtc]frac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant|varnothing|bigcup|bigcap|surd)(?![a-zA-Z_^])"
     r"|\\mathrm\s*\{\s*(?P<letter>[ie])\s*\}"
     r"|\\(?P<font>mathbf|boldsymbol|bm|mathit|mathsf|vec|overrightarrow|operatorname\*?)(?=\s*\{)"
     r"|\\(?P<dollar>\$)|\^\{?\s*\\(?P<degree>circ|degree)(?![a-zA-Z])\s*\}?|\\(?P<degrees>degree|degrees)(?![a-zA-Z])"
@@ -87,7 +97,11 @@ _RELATIONS = {
     "leqslant": r"\le",
     "geqslant": r"\ge",
     "varnothing": r"\emptyset",
+    "bigcup": r"\cup",
+    "bigcap": r"\cap",
+    "surd": r"\sqrt",
 }
+_SHORT_BINOMIAL = re.compile(r"\\[dt]?binom\s?(?P<n>[0-9])\s?(?P<k>[0-9])")
 _SHORT_FRACTION = re.compile(r"\\frac\s*(?:(?P<a>[0-9])\s*(?P<b>[0-9])|(?P<c>[0-9])\s*(?=\{)|(?P<open>(?=\{)))")
 _E_NOTATION = re.compile(
     r"(?<![\w.])(?P<number>[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])"
@@ -115,6 +129,14 @@ def in_ascii(text: str) -> str:
     return _ROOT.sub(_root, text.translate(_CHARACTERS))
 
 
+def with_western_digits(text: str) -> str:
+    """Returns a text with the digits of Arabic, Devanagari, Bengali, Thai and other scripts as 0 to 9."""
+    if text.isascii():
+        return text
+    text = text.translate(_MARKS_OF_SCRIPTS)
+    return _OTHER_DIGITS.sub(lambda found: "".join(str(unicodedata.decimal(digit)) for digit in found[0]), text)
+
+
 def unescaped(text: str) -> str:
     r"""Returns the text with every backslash that was escaped written once: ``\boxed`` of ``\\boxed``."""
     return _TWICE_ESCAPED.sub(r"\\", text) if "\\\\" in text else text
@@ -127,15 +149,18 @@ def tidy(text: str) -> str:
         text = _SIGN_WORD.sub("-", text)
     if text.count("$") - text.count("\\$") in (2, 4, 6):
         text = text.replace("\\$", "\x01").replace("$", "").replace("\x01", "\\$")
+    if "{.}" in text:
+        text = text.replace("{.}", ".")
     if "\\colon" in text:
         text = text.replace("\\colon", ":")
     if r"\(" in text and r"\)" in text:
         text = text.replace(r"\(", "").replace(r"\)", "")
     if "\\" in text or "~" in text:
-        text = _TWICE_ESCAPED.sub(r"\\", _THOUSANDS.sub(",", text))
+        text = _TWICE_ESCAPED.sub(r"\\", _THOUSANDS.sub(",", _SWITCHES.sub("", text)))
         text = _WIDE_SPACE.sub(" ", _LOOKS.sub("", text))
         text = _SYNONYMS.sub(_synonym, text)
         text = _SHORT_FRACTION.sub(_fraction, text)
+        text = _SHORT_BINOMIAL.sub(r"\\binom{\g<n>}{\g<k>}", text)
     return unwrapped(" ".join(text.split()))
 
 

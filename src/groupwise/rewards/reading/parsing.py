@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+from groupwise.rewards.reading.intervals import joined, with_usual_brackets
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, within_bounds
-from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, quantity, tidy_quantity
+from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity, tidy_quantity
 from groupwise.rewards.reading.units import Unit, read_unit
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Value, Words
 
@@ -38,6 +39,15 @@ _RANGE = re.compile(
     r"(?P<between>(?:between|from)\s+)?(?P<start>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?%?)"
     r"(?P<joint>-|\s?(?:to|and|比|至|到)\s?)(?P<end>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?)(?P<unit>\s?[a-zA-Z%\\{}\u4e00-\u9fff][^0-9+*/=^-]{0,40})?"
 )
+_BASE = re.compile(
+    r"\(?(?P<digits>[0-9A-F]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|\\text\{\s?(?P<word>two|three|eight|ten|sixteen)\s?\})\s?\}?"
+)
+_BASES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
+_BARE_FUNCTION = re.compile(
+    r"(?<![\\A-Za-z{])(?P<name>arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z])"
+)
+_OF_A_VARIABLE = re.compile(r"[fghFGHpPqQ]\s?\(\s?[a-z](?:\s?,\s?[a-z]){0,3}\s?\)\s?=(?!=)\s?(?=\S)")
+"""``f(x) =`` before what it is."""
 _PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
 _COMPOUND = re.compile(r"[0-9.]{1,12}\s+[a-z]{1,12}(?:,?\s+(?:and\s+)?[0-9.]{1,12}\s+[a-z]{1,12}){1,3}")
 _TWO_STARS = re.compile(r"(?<=[\w)\]}])\s?\*\*\s?(?:(?P<power>-?[0-9]+)|(?=[\w(\\]))")
@@ -107,19 +117,24 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Choice(match["letter"].upper())
     if (found := moment(_bare(plain).replace("{:}", ":"))) is not None:
         return Words(found)
+    if "_" in plain and (match := _BASE.fullmatch(plain)):
+        return _in_base(match)
     if _PROPORTION.fullmatch(plain):
         return _items(plain.split(":"), "::", depth)
-    if (two := _two_ends(plain)) is not None:
+    if (two := _two_ends(_bare(plain))) is not None:
         return two
     if (number := tidy_quantity(plain)) is not None:
         return number
-    if r"\begin" in plain and (match := _ENVIRONMENT.fullmatch(plain)) and r"\end{" not in match["body"]:
-        return _grid(match["body"], depth)
+    environment = _ENVIRONMENT.fullmatch(_without_brackets(plain)) if r"\begin" in plain else None
+    if environment and r"\end{" not in environment["body"]:
+        return _grid(environment["body"], depth)
     if _ALL_TEXT.fullmatch(plain):
         inner = " ".join(match["inner"] for match in _TEXT.finditer(plain))
         return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
     if _COMPOUND.fullmatch(bare := " ".join(_bare(plain).split())):
         return _items(re.split(r",?\s+(?:and\s+)?(?=[0-9])", bare), "", depth)
+    if (statement := joined(plain)) is not None:
+        return Formula(statement)
     if (several := _several(plain, depth)) is not None:
         return several
     if (
@@ -177,7 +192,8 @@ def _is_product(word: str) -> bool:
 def _formula(plain: str) -> Formula | None:
     if not within_bounds(plain):
         return None
-    plain = _PI.sub(r"\\pi ", plain)
+    plain = _BARE_FUNCTION.sub(lambda found: f"\\{found['name']} ", _PI.sub(r"\\pi ", plain))
+    plain = _OF_A_VARIABLE.sub("", plain.replace(r"\log_e", r"\ln").replace(r"\log_{e}", r"\ln"), count=1)
     if "**" in plain:
         plain = _TWO_STARS.sub(lambda found: f"^{{{found['power']}}}" if found["power"] else "^", plain)
     no_unit: Unit = ()
@@ -194,8 +210,10 @@ def _several(plain: str, depth: int) -> Items | None:
         return None
     named = _NAMES_BEFORE.match(plain)
     body = plain[named.end() :] if named else plain
+    if body.startswith(r"\{(") and body.endswith(r")\}") and _closes_at_end(body[2:-2]):
+        body = body[2:-2]  # a set of one point
     body = body.replace(r"\langle", "(").replace(r"\rangle", ")").replace(r"\{", "\x02").replace(r"\}", "\x03")
-    brackets = ""
+    brackets, body = "", with_usual_brackets(body)
     if body[:1] in "([\x02" and body[-1:] in ")]\x03" and _closes_at_end(body):
         brackets, body = (body[0] + body[-1]).replace("\x02", "{").replace("\x03", "}"), body[1:-1]
     elif body[:1] == "{" and body[-1:] == "}" and _closes_at_end(body):
@@ -255,6 +273,20 @@ def _split(body: str) -> list[str]:
         position += 1
     parts.append(body[start:])
     return [part for part in parts if part.strip()] if parts[-1].strip() == "" else parts
+
+
+def _in_base(match: re.Match[str]) -> Value:
+    """``101_2``: its digits, of which the base is the unit."""
+    unit = f"base {match['base'] or _BASES[match['word']]}"
+    number = tidy_quantity(match["digits"])
+    return Quantity(number.value, (unit,)) if number else Words(f"{match['digits'].lower()} {unit}")
+
+
+def _without_brackets(plain: str) -> str:
+    """``(\\begin{smallmatrix} ... )`` without its round or square brackets: they are the matrix's."""
+    inner = plain[1:-1].strip()
+    is_around = plain[:1] + plain[-1:] in ("()", "[]") and inner.startswith(r"\begin{") and inner.endswith("}")
+    return inner if is_around else plain
 
 
 def _grid(body: str, depth: int) -> Grid | None:

@@ -40,7 +40,10 @@ _FRACTION = re.compile(
 )
 _REPEATING = re.compile(
     r"(?P<whole>[0-9]{0,9})\.(?P<fixed>[0-9]{0,9})\\(?:overline|bar|dot)\s*(?:\{(?P<again>[0-9]{1,9})\}|(?P<digit>[0-9]))"
+    r"|(?<![0-9.])(?P<whole_>[0-9]{1,9})\.(?P<fixed_>[0-9]{0,9})\((?P<again_>[0-9]{1,9})\)"
+    r"|(?<![0-9.])(?P<whole__>[0-9]{1,9})\.(?P<fixed__>[0-9]{0,9}?)(?P<again__>[0-9])(?P=again__){2,20}\s?(?:\.\.\.|\\l?dots(?![a-z]))"
 )
+"""``0.1\\overline{6}``, ``0.1(6)`` and ``0.1666...``."""
 _UNIT_FRACTION = re.compile(
     r"^\s*\\frac\{\s*+(?:\\(?:text|mathrm)\{\s*+)?([a-zA-Z]{1,12})\s*\}{1,2}\{\s*+(?:\\(?:text|mathrm)\{\s*+)?([a-zA-Z]{1,12})\s*\}{1,2}$"
 )
@@ -134,7 +137,7 @@ def _arithmetic(text: str) -> str:
         text = _POWER.sub(lambda found: f"^{(found['power'] or '').lstrip('+')}", text)
     if r"\frac" in text:
         text = _FRACTION.sub(_on_one_line, text)
-    if r"\overline" in text or r"\bar" in text or r"\dot" in text:
+    if r"\overline" in text or r"\bar" in text or r"\dot" in text or "..." in text or "dots" in text or "(" in text:
         text = _REPEATING.sub(_repeating, text)
     text = text.replace("{,}", ",")
     if "." in text:
@@ -156,9 +159,10 @@ def _text_number(text: str) -> str:
 
 def _repeating(match: re.Match[str]) -> str:
     r"""Writes a repeating decimal as a fraction: ``15/90`` of ``0.1\overline{6}``."""
-    again = match["again"] or match["digit"]
-    fixed = int(f"0{match['whole']}{match['fixed']}")
-    number = Fraction(int(f"{fixed}{again}") - fixed, (10 ** len(again) - 1) * 10 ** len(match["fixed"]))
+    again = match["again"] or match["digit"] or match["again_"] or match["again__"]
+    places = match["fixed"] or match["fixed_"] or match["fixed__"] or ""
+    fixed = int(f"0{match['whole'] or match['whole_'] or match['whole__'] or ''}{places}")
+    number = Fraction(int(f"{fixed}{again}") - fixed, (10 ** len(again) - 1) * 10 ** len(places))
     return f"{number.numerator}/{number.denominator}"
 
 

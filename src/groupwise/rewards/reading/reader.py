@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from groupwise.errors import UserError
 from groupwise.rewards.reading.conventions import CONVENTIONS, Span, ends_in_output
 from groupwise.rewards.reading.endings import ending_spans, last_number
-from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
+from groupwise.rewards.reading.equality import compare_values
+from groupwise.rewards.reading.intervals import in_brackets, is_interval
+from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, with_western_digits, within_bounds
 from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.quantities import Quantity
 from groupwise.rewards.reading.spans import Reference, candidates, in_prose, is_answer, read_span
-from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
+from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_struck, without_thinking
+from groupwise.rewards.reading.tolerances import tolerance
 from groupwise.rewards.reading.values import RANGE, TO, Formula, Items, Kind, Prose, Value, Words, kind_of
 
 DEFAULT_ORDER = tuple(CONVENTIONS)
@@ -53,13 +56,24 @@ class Reader:
             yield from ((END, span) for span in ending_spans(text))
 
     def answer(self, text: str, reference: Reference, unmarked: bool, inside: bool = False) -> Value | None:
+        """Returns what a completion answers, None where it does not; inequalities as intervals, where the reference
+        is one, and several ways to write one number as that number."""
+        value = self._answer(text, reference, unmarked, inside)
+        if value is None or not reference.values:
+            return value
+        if is_interval(reference.values[0]) and (written := in_brackets(value)) is not None:
+            return understand(written)
+        return value
+
+    def _answer(self, text: str, reference: Reference, unmarked: bool, inside: bool) -> Value | None:
         """Returns what a completion answers, None where it does not.
 
         Of each convention the last span that can be read counts, whatever stands before it. Of the conventions the
         first whose reading has the reference's kind; where none has, the first that can be read. So the *value* of
         the reference chooses nothing: who names two answers is read as naming one of them, or a list.
         """
-        text = unescaped(without_thinking(text, inside or self.begins_in_thinking))
+        text = without_struck(without_thinking(text, inside or self.begins_in_thinking))
+        text = unescaped(with_western_digits(text))
         kind = kind_of(reference.values[0]) if reference.values else "prose"
         read: list[Value] = []
         later: list[Value] = []
@@ -75,7 +89,7 @@ class Reader:
             if value is None:
                 continue
             if isinstance(value, Items) and value.brackets in ("", RANGE, TO) and kind in ("number", "choice"):
-                return value  # several answers where one was asked for
+                return _one_number(value) or value  # several answers where one was asked for
             if span.heads and not reference.has_hashes and _may_be_heading(value):
                 later.append(value)
             elif _fits(value, kind):
@@ -89,6 +103,15 @@ class Reader:
         if unmarked and not read and kind not in ("number", "choice"):
             return _prose(text.strip()[-ANSWER_CHARACTERS:])
         return read[0] if read else None
+
+
+def _one_number(value: Items) -> Quantity | None:
+    """``0.75`` of ``0.75 or 3/4``: a list whose numbers are all the same."""
+    numbers = [one for one in value.items if isinstance(one, Quantity)]
+    if value.brackets or len(numbers) < len(value.items):
+        return None
+    same = all(compare_values(numbers[0], one, tolerance("exact")) == "equal" for one in numbers[1:])
+    return numbers[0] if same else None
 
 
 def _prose(end: str) -> Prose | None:

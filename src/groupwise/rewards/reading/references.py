@@ -7,7 +7,7 @@ import functools
 import json
 
 from groupwise.rewards.reading.conventions import math_pieces
-from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, within_bounds
+from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, with_western_digits, within_bounds
 from groupwise.rewards.reading.parsing import HALVES_OF_A_DAY, understand
 from groupwise.rewards.reading.quantities import quantity
 from groupwise.rewards.reading.reader import Reader
@@ -22,7 +22,7 @@ def read_reference(text: str, several: str = "") -> Reference:
 
     ``several`` says what a list of several means: ``any`` of them is right, or ``all`` are the answer together.
     """
-    text = unescaped(text.strip())
+    text = unescaped(with_western_digits(text.strip()))
     if not text:
         return Reference(why="it is empty")
     if text[:1] in "[{" and (listed := _json(text, several)) is not None:

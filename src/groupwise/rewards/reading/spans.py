@@ -24,12 +24,17 @@ _LETTERED = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+|\s+\()(?=\S)(?!.*(
 _SMALL_LETTER = re.compile(r"[\s*(\[]*+(?P<letter>[a-j])[\s*)\].]*+")
 _AMC = re.compile(r"\s*\$?\\text(?:bf)?\{\s*\((?P<letter>[A-J])\)\s*\}(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])")
 """``\\textbf{(A)}\\ 5``: a choice and what it says."""
+_ONE_TEXT = re.compile(r"\\(?:text|mbox|textbf|textit|textrm)\s?\{(?P<inner>[^{}\n]{1,100})\}\.?")
+_LABEL = re.compile(
+    r"\s*\\(?:text|mbox|textbf|textrm)\s?\{(?P<label>[^{}\n]{0,60}(?:[:：=]|(?<![a-z])(?:is|are|equals))\s*)\}\s*(?=\S)"
+)
+"""``\text{The answer is }12`` in a box."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
 _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
 _CLAUSE = re.compile(
-    r"(?:,|(?<!\s))\s+(?:because|since|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
+    r"(?:,|(?<!\s))\s+(?:because|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
     r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
     re.IGNORECASE,
 )
@@ -80,7 +85,8 @@ def one_number(text: str, is_loose: bool, in_words: bool = True) -> Quantity | N
     with the commas of other countries (``0,5``)."""
     if is_loose and (found := quantity(text, is_loose=True)) is not None:
         return found
-    for other in (with_other_commas(text), in_digits(text) if in_words else None):
+    words = _ONE_TEXT.fullmatch(text.strip(" $"))
+    for other in (with_other_commas(text), in_digits(words["inner"] if words else text) if in_words else None):
         if other is not None and (found := quantity(other, is_loose=True)) is not None:
             return found
     return None
@@ -98,7 +104,10 @@ def candidates(span: Span) -> Iterator[str]:
         for box in CONVENTIONS["boxes"](text):
             yield ", ".join(box.joined) if box.is_list else box.text
             break
-    if span.is_marked and (len(text) > 20 or "\n" in text or "####" in text):
+    label = _LABEL.match(text) if span.is_marked else None
+    if label:
+        yield text[label.end() :]
+    if span.is_marked and not label and (len(text) > 20 or "\n" in text or "####" in text):
         for name in ("hashes", "phrases"):
             for inner in CONVENTIONS[name](text):
                 yield from candidates(inner)

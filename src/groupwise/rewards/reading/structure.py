@@ -21,6 +21,10 @@ _BLOCK = re.compile(
     re.IGNORECASE,
 )
 
+_STRUCK = re.compile(
+    r"~~[^~\n]{1,200}~~|<(?P<tag>del|s|strike)>[^<\n]{0,200}</(?P=tag)>|\\sout\{[^{}\n]{1,100}\}", re.IGNORECASE
+)
+
 
 def without_thinking(text: str, begins_inside: bool = False) -> str:
     """Returns what follows the last thinking block that closes; empty where the last one never closes.
@@ -42,6 +46,11 @@ def without_thinking(text: str, begins_inside: bool = False) -> str:
         else:
             is_open = True
     return "" if is_open else text[start:]
+
+
+def without_struck(text: str) -> str:
+    """Returns a text without what its writer has struck out: ``~~11~~ 12``."""
+    return _STRUCK.sub("", text) if "~~" in text or "</" in text or "\\sout" in text else text
 
 
 def opens_thinking(prompt: Text) -> bool:

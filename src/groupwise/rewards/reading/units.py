@@ -83,7 +83,7 @@ NOT_A_UNIT_TEXT = """
 and or plus minus times over to x half k b bn below negative not but nor versus vs is are was were
 be if so then because since as by from with than that which who what when where while unless however although
 though quarter third thirds quarters halves point divided multiplied equals equal between either neither also
-therefore isn wasn aren wrong incorrect
+therefore isn wasn aren wrong incorrect pi
 """
 NOT_A_UNIT = frozenset(NOT_A_UNIT_TEXT.split())
 _SMALL = frozenset(

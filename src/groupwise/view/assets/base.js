@@ -71,7 +71,7 @@ function number(value, digits = 4) {
   if (value === 0) return "0";
   const size = Math.abs(value);
   const text = Number.isInteger(value) && size < 1e15 ? value.toLocaleString("en") : size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(digits)));
-  return text.replace("-", "−");
+  return text.replaceAll("-", "−");
 }
 
 const signed = (value, digits) => (value > 0 ? `+${number(value, digits)}` : number(value, digits));
@@ -86,18 +86,20 @@ const counted = (count, noun) => `${count.toLocaleString("en")} ${noun}${count =
 
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
+  if (seconds && seconds < 0.1) return `${Number((1000 * seconds).toPrecision(2))} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
-/** A table whose first column names the row. Cells are text or elements. */
+/** A table whose first column names the row. Cells are text or elements. On a narrow screen rows are blocks. */
 function table(caption, heads, rows, properties = {}) {
   const head = el("tr", {}, heads.map((title) => el("th", { scope: "col", class: title.number ? "number" : null }, title.title ?? title)));
   const body = rows.map((row) => el("tr", row.properties ?? {}, (row.cells ?? row).map((cell, at) =>
-    el(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : null, class: heads[at].number ? "number" : null }, cell))));
-  const made = el("table", properties, el("caption", { class: properties.quiet ? "visually-hidden" : null }, caption), el("thead", {}, head), el("tbody", {}, body));
+    el(at === 0 ? "th" : "td", { scope: at === 0 ? "row" : null, class: heads[at].number ? "number" : null, "data-head": heads[at].title ?? heads[at] }, cell))));
+  const stacked = properties.class === "plain" ? "plain" : `${properties.class ?? ""} stack`.trim();
+  const made = el("table", { ...properties, class: stacked }, el("caption", { class: properties.quiet ? "visually-hidden" : null }, caption), el("thead", {}, head), el("tbody", {}, body));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made);
 }
 
@@ -121,6 +123,13 @@ function buttons(label, options, value, change) {
 function runChoice(fields, change) {
   return view.runs.length > 1 ? choice("Run", view.runs.map((run, at) => [at, runName(at)]), fields.run ?? 0, change) : null;
 }
+
+/** For a run that has no rollouts yet: the others are a choice away. */
+function noSteps(page, state) {
+  return [el("div", { class: "controls" }, runChoice(state, (run) => go(page, { run }))), note("No step of this run is in the ledger yet.")];
+}
+
+const moment = (seconds) => `${new Date(1000 * seconds).toLocaleString("en-GB", { day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" }).replace(" at ", ", ")} UTC`;
 
 function runName(at) {
   const { name, directory } = view.runs[at];

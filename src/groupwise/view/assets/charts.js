@@ -165,12 +165,13 @@ function brief(value) {
   const size = Math.abs(value);
   if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
   if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
-  if (size && size < 1e-3) return value.toExponential(0).replace("-", "−");
+  if (size && size < 1e-3) return (+value.toPrecision(2)).toExponential().replaceAll("-", "−");
   return String(+value.toPrecision(6)).replace("-", "−");
 }
 
 function range(low, high) {
   if (low === null || high === null) return [0, 1];
+  if (low === 0 && high === 0) return [0, 1];
   if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) return [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   const air = 0.08 * (high - low);
   return [low >= 0 && low < 0.4 * high ? 0 : low - air, high + air];

@@ -34,7 +34,7 @@ function byK(found) {
     const own = model.measures.filter((one) => one.name.startsWith(`${kind}@`)).map((one) => [Number(one.name.split("@")[1]), one.value]);
     return own.length > 1 ? { label: `${kind}@k ${model.moment}`, run: 2 * at + which, x: own.map(([k]) => Math.log2(k)), y: own.map(([, value]) => value) } : null;
   })).filter(Boolean);
-  return curves.length ? el("div", { class: "charts wide" }, chart("Did training raise maj@k, or also pass@k?", { curves, xName: "k", note: "share of problems", points: true, xWords: (x) => String(Math.round(2 ** x)) })) : null;
+  return curves.length ? el("div", { class: "charts wide" }, chart(models.length > 1 ? "Did training raise maj@k, or also pass@k?" : "pass@k and maj@k", { curves, xName: "k", note: "share of problems", points: true, xWords: (x) => String(Math.round(2 ** x)) })) : null;
 }
 
 /** Bits per byte on held-out documents: fewer are better. */

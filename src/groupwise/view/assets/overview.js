@@ -159,8 +159,7 @@ function result(found) {
   const change = found.after.value - found.before.value;
   const sure = found.difference && (found.difference.low > 0 || found.difference.high < 0);
   const way = change > 0 ? "up" : change < 0 ? "down" : "level";
-  const words = change > 0 ? "rose" : change < 0 ? "fell" : "stayed";
-  const points = `${words} by ${number(Math.abs(100 * change), 3)} points`;
+  const points = change ? `${change > 0 ? "rose" : "fell"} by ${number(Math.abs(100 * change), 3)} points` : "stayed as it was";
   const interval = found.difference ? ` (95 %: ${signed(100 * found.difference.low, 3)} to ${signed(100 * found.difference.high, 3)})` : "";
   const doubt = found.difference && !sure ? "; a difference of this size can be chance" : "";
   return el("div", { class: `result ${way}` },
@@ -170,7 +169,7 @@ function result(found) {
 
 function pastOf(run) {
   const said = [
-    ...run.resumed.map((one) => `continued at step ${one.step} of ${one.stage}${one.time ? `, ${new Date(1000 * one.time).toLocaleString()}` : ""}`),
+    ...run.resumed.map((one) => `continued at step ${one.step} of ${one.stage}${one.time ? `, ${moment(one.time)}` : ""}`),
     ...run.changes.map((one) => `changed: ${(one.options ?? []).join(", ")}`),
   ];
   if (run.status === "stopped") said.push("no process is at work here, and the run is not finished: it was stopped or killed; the same command continues it");

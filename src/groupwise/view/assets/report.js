@@ -7,7 +7,7 @@ const OPEN_GROUPS = 4;
 view.pages.report = async (main, fields, page) => {
   const { cards, curves, alarms } = await overviewParts(fields, page);
   const { written } = await ask("written");
-  main.append(heading(view.runs.length > 1 ? counted(view.runs.length, "run") : runName(0), el("span", { class: "muted" }, `as of ${new Date(1000 * written).toLocaleString()}`)), cards);
+  main.append(heading(view.runs.length > 1 ? counted(view.runs.length, "run") : runName(0), el("span", { class: "muted" }, `as of ${moment(written)}`)), cards);
   if (view.stored.comparison) main.append(...comparisonTables(view.stored.comparison));
   for (const [at, run] of view.runs.entries()) {
     const found = await ask("evaluation", { run: at });

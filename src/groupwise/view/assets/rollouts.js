@@ -91,7 +91,7 @@ function filters(state, found, set) {
 function line(row, state, at) {
   const address = link("group", { run: state.run, stage: row.stage, step: row.step, group: row.group, row: row.row, from: JSON.stringify({ ...state, at }) });
   const verdict = row.correct === 1 ? el("span", { class: "verdict right" }, "right") : row.correct === 0 ? el("span", { class: "verdict wrong" }, "wrong") : null;
-  const marks = [verdict, row.finished === 0 ? el("span", { class: "verdict cut" }, "truncated") : null, row.stop ? el("span", { class: "verdict" }, row.stop) : null];
+  const marks = [verdict, row.finished === 0 ? el("span", { class: "verdict cut" }, "truncated") : null, row.stop && row.stop !== "finished" && row.stop !== "truncated" ? el("span", { class: "verdict" }, row.stop) : null];
   const open = el("a", { href: address, class: "open" }, oneLine(row.prompt, 90) || row.example);
   return el("tr", { on: { click: (event) => { if (event.target.tagName !== "A" && !String(getSelection())) open.click(); } } },
     el("td", { class: "number" }, String(row.step), state.stage ? null : el("small", {}, row.stage)),

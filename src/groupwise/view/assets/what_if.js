@@ -6,7 +6,7 @@ view.pages["what-if"] = async (main, fields) => {
   const state = { run: 0, ...fields };
   const choices = await ask("choices", { run: state.run });
   main.append(heading("What if"), note("What would another method, or the same with another option, have done with the very rollouts of this step? The numbers are those of ", el("code", {}, "groupwise explain METHOD --run RUN --step N --json"), "."));
-  if (!choices.stages.length) { main.append(note("No step of this run is in the ledger yet.")); return; }
+  if (!choices.stages.length) { main.append(...noSteps("what-if", state)); return; }
   state.stage = choices.stages.includes(state.stage) ? state.stage : choices.stages.at(-1);
   const group = await ask("group", { run: state.run, stage: state.stage, step: state.step, group: state.group ?? 0 });
   state.step = group.step;
