@@ -254,7 +254,7 @@ def names_and_texts(tree: ast.AST) -> Iterator[str]:
 METHODS = set(recipes.__all__)
 NAMES_METHODS = ("recipes/", "foreign/")
 """What a method of ours is called in other systems is said in terms of our recipes."""
-COLUMNS = {name: {"reward_model"} for name in ("tasks/conventions.py", "rewards/signatures.py")}
+COLUMNS = {name: {"reward_model"} for name in ("tasks/conventions.py", "tasks/verl_rows.py", "rewards/signatures.py")}
 """What other systems' data call a column."""
 
 

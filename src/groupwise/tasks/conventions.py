@@ -11,6 +11,9 @@ TRL, stepwise     ``prompt, completions, labels``                             pr
 BIG-Bench M.      ``input, steps, mistake_index``                             steps are right up to it; ``target``
 MR-GSM8K          ``question, model_output_steps,                             the same; the first wrong step counts
                   model_output_solution_first_error_step``                    from 1; answer = ``ground_truth_answer``
+ranked            several answers with ranks, scores or a vote (``ranked``)   the best is chosen, the worst rejected
+Math-Shepherd,    ``input, label``; ``question, label``                       the same as TRL's stepwise
+PRM800K
 verl              ``data_source, prompt, reward_model, extra_info``           answer = ``reward_model["ground_truth"]``
 OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         completion = the last turn, or all
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
@@ -43,14 +46,16 @@ from groupwise.tasks.messages import (
     conversation_of,
     is_conversation,
     learn_flags,
-    prompt_of,
     says_weight,
     unspelled,
 )
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
+from groupwise.tasks.ranked import ranked
+from groupwise.tasks.raw_step_labels import raw_step_labels
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import cell, nearest, shown, structure_of, truth_of
+from groupwise.tasks.values import cell, nearest, structure_of, truth_of
+from groupwise.tasks.verl_rows import Verl
 from groupwise.tasks.weights import Turns
 from groupwise.tokens.documents import content_of
 from groupwise.types import Example, Text
@@ -170,31 +175,6 @@ class Messages:
 
 
 @dataclass(frozen=True)
-class Verl:
-    """This is verl's convention: a prompt of messages and its ground truth in ``reward_model``."""
-
-    structured: Structured = "error"
-
-    @property
-    def description(self) -> str:
-        return "verl: prompt; answer: reward_model.ground_truth"
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        return ("prompt", "reward_model")
-
-    def example(self, id: str, row: Mapping[str, Any]) -> Example:
-        reward_model = structure_of(cell(id, row, "reward_model"))
-        if not isinstance(reward_model, Mapping) or "ground_truth" not in reward_model:
-            raise UserError(f'{id}: reward_model is {shown(reward_model)}; expected {{"ground_truth": ...}}')
-        value, where = reward_model["ground_truth"], f"{id}: reward_model.ground_truth"
-        answer = answer_of(value, where, self.structured)
-        others = alternatives_of(value, where, self.structured)
-        columns = {**row, "reward_model": reward_model}
-        return Example(id, prompt_of(cell(id, row, "prompt"), f"{id}: prompt"), None, answer, columns, others)
-
-
-@dataclass(frozen=True)
 class Reading:
     """This is what the caller says of a file's columns; nothing said, they are recognised."""
 
@@ -243,12 +223,19 @@ def duplicates(examples: Iterable[Example]) -> int:
 
 def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading: Reading) -> Convention:
     names, named = set(seen.names), reading.prompt
+    if {"parent_id", "text", "role"} <= names and not named:
+        raise UserError(
+            "each row is one message of a tree (parent_id, role, text), as OpenAssistant's; expected one conversation "
+            "a row: join the messages from a root to a leaf into a column messages"
+        )
     sides = next((pair for pair in map(seen.all_of, usual.PAIRS) if pair), None)
     if sides:
         prompt = named or _prompt(seen) or tuple(filter(None, [seen.first(usual.CONVERSATIONS)]))
         answer = reading.answer or seen.first(usual.ANSWERS, without=prompt)
         return Preference(prompt, sides[0], sides[1], answer, reading.structured)
     if not named and not reading.answer:
+        if convention := ranked(rows, seen) or raw_step_labels(seen):
+            return convention
         if {"prompt", "reward_model"} <= names:
             return Verl(reading.structured)
         if {"prompt", "completions", "labels"} <= names:
