@@ -158,7 +158,7 @@ def test_a_path_with_spaces_and_unicode(tmp_path):
         (
             "a.xml",
             "hello",
-            "a.xml: unknown kind of file; expected .jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet, .txt",
+            "a.xml: unknown kind of file; expected .jsonl, .jsonl.gz, .json, .csv, .ndjson, .tsv, .arrow, .feather",
         ),
     ],
 )

@@ -35,6 +35,10 @@ class Pairs(Source):
         metrics = {"prompts_too_long": float(found.too_long), "pairs_equal": float(found.without_signal)}
         return RolloutBatch(found.groups, found.position, metrics)
 
+    def uses(self, example: Example) -> bool:
+        """Says whether it learns from such a row at all: not from two answers that are equally good."""
+        return not example.is_bad
+
     def rollouts(self, context: DrawContext, example: Example) -> tuple[Rollout, ...]:
         """The group that one row is; none where its sides are equal. Raises UserError for a row without a pair."""
         chosen, rejected = _side(context, example, "chosen"), _side(context, example, "rejected")

@@ -18,7 +18,12 @@ ANSWERS = (
     *("expected_answer", "reference_answer", "correct_answer", "ground_truth_answer", "answer"),
 )
 """Beside one that names the reference answer, ``answer`` is the whole solution."""
-PAIRS = (("chosen", "rejected"), ("chosen_response", "rejected_response"), ("accepted", "rejected"))
+PAIRS = (
+    ("chosen", "rejected"),
+    ("chosen_response", "rejected_response"),
+    ("accepted", "rejected"),
+    ("response_j", "response_k"),
+)
 LABELS = ("label", "kto_tag", "is_correct")
 SYSTEM = ("system", "system_prompt", "system_message")
 HISTORY = ("history",)

@@ -11,6 +11,9 @@ TRL, stepwise     ``prompt, completions, labels``                             pr
 BIG-Bench M.      ``input, steps, mistake_index``                             steps are right up to it; ``target``
 MR-GSM8K          ``question, model_output_steps,                             the same; the first wrong step counts
                   model_output_solution_first_error_step``                    from 1; answer = ``ground_truth_answer``
+ranked            several answers with ranks, scores or a vote (``ranked``)   the best is chosen, the worst rejected
+Math-Shepherd,    ``input, label``; ``question, label``                       the same as TRL's stepwise
+PRM800K
 verl              ``data_source, prompt, reward_model, extra_info``           answer = ``reward_model["ground_truth"]``
 OpenAI, ShareGPT  ``messages``, ``conversations`` ...                         completion = the last turn, or all
 GSM8K             ``question, answer``, every answer with ``####``            completion = answer, answer = after mark
@@ -48,6 +51,8 @@ from groupwise.tasks.messages import (
 )
 from groupwise.tasks.preference import Preference, joined_prompt
 from groupwise.tasks.prompt_completion import PromptCompletion, split_conversation, with_completion
+from groupwise.tasks.ranked import ranked
+from groupwise.tasks.raw_step_labels import raw_step_labels
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
 from groupwise.tasks.values import cell, nearest, truth_of
 from groupwise.tasks.verl_rows import Verl
@@ -223,12 +228,19 @@ def duplicates(examples: Iterable[Example]) -> int:
 
 def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading: Reading) -> Convention:
     names, named = set(seen.names), reading.prompt
+    if {"parent_id", "text", "role"} <= names and not named:
+        raise UserError(
+            "each row is one message of a tree (parent_id, role, text), as OpenAssistant's; expected one conversation "
+            "a row: join the messages from a root to a leaf into a column messages"
+        )
     sides = next((pair for pair in map(seen.all_of, usual.PAIRS) if pair), None)
     if sides:
         prompt = named or _prompt(seen) or tuple(filter(None, [seen.first(usual.CONVERSATIONS)]))
         answer = reading.answer or seen.first(usual.ANSWERS, without=prompt)
         return Preference(prompt, sides[0], sides[1], answer, reading.structured)
     if not named and not reading.answer:
+        if convention := ranked(rows, seen) or raw_step_labels(seen):
+            return convention
         if {"prompt", "reward_model"} <= names:
             return Verl(reading.structured)
         if {"prompt", "completions", "labels"} <= names:

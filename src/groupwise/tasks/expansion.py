@@ -17,6 +17,7 @@ from typing import Any
 from groupwise.errors import UserError
 
 EXPANSION, SMALL_BYTES = 30.0, 64 << 20
+ARROW_FILE = b"ARROW1"
 VARIABLE = "GROUPWISE_EXPANSION"
 ROW_VARIABLE, ROW_MIB = "GROUPWISE_ROW_MIB", 4.0
 ROW_BYTES, VALUE_BYTES = 256, 8
@@ -142,13 +143,25 @@ def refuse_saved(directory: Path) -> None:
 
 
 def _refuse_arrow(path: Path) -> None:
+    for _ in arrow_batches(path):
+        pass
+
+
+def arrow_batches(path: Path) -> Iterator[Any]:
+    """The record batches of an arrow stream or file, none of which grows too large. Raises UserError for what is
+    neither."""
     import pyarrow
 
     size, grown = path.stat().st_size, 0
     try:
-        with pyarrow.memory_map(str(path)) as source, pyarrow.ipc.open_stream(source) as stream:
-            for batch in stream:
+        with pyarrow.memory_map(str(path)) as source:
+            is_file = source.read(len(ARROW_FILE)) == ARROW_FILE
+            source.seek(0)
+            opened = pyarrow.ipc.open_file(source) if is_file else pyarrow.ipc.open_stream(source)
+            batches = map(opened.get_batch, range(opened.num_record_batches)) if is_file else iter(opened)
+            for batch in batches:
                 grown += batch_bytes(batch)
                 refuse_growth(grown, path, size)
+                yield batch
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: not a readable arrow file ({error}); save the data set again") from error

@@ -24,6 +24,7 @@ from groupwise.errors import UserError
 from groupwise.storage import hub
 from groupwise.tasks.expansion import (
     ROW_BYTES,
+    arrow_batches,
     limit_row_bytes,
     parquet_batches,
     refuse_growth,
@@ -31,14 +32,13 @@ from groupwise.tasks.expansion import (
     refuse_saved,
     row_size,
 )
+from groupwise.tasks.shards import refuse_pointer, shards, unknown_kind
 
 Row = tuple[str, dict[str, Any]]
 """``(id, {column: value})``."""
 
 Rows = Iterable[dict[str, Any]]
 
-SHARDS = (".jsonl", ".jsonl.gz", ".parquet", ".txt")
-"""What a folder of shards may hold."""
 SAVED = ("dataset_info.json", "dataset_dict.json")
 """One of them lies in a folder that ``Dataset.save_to_disk`` wrote."""
 NEWLINE = b"\n"
@@ -49,9 +49,10 @@ _HUB_NAME = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(?:/(?P<config>[\w.-]+))?(?::(
 def read_rows(source: str | Path) -> list[Row]:
     """Reads all rows of a file, of a directory made by ``Dataset.save_to_disk``, or of a dataset of the hub.
 
-    ``source`` ends in ``.jsonl``, ``.jsonl.gz``, ``.json`` (a list of objects, an object with one list in it, or lines
-    after all), ``.csv``, ``.parquet`` or ``.txt`` (one row, whose ``text`` is the whole file); or is a directory of
-    ``SHARDS``, one that was saved, ``directory:split``, or a name of the hub, ``org/name[/config][:split]``, where the
+    ``source`` ends in ``.jsonl``, ``.ndjson``, ``.jsonl.gz``, ``.json`` (a list of objects, an object with one list in
+    it, or lines after all), ``.csv``, ``.tsv``, ``.parquet``, ``.arrow``, ``.feather`` or ``.txt`` (one row, whose
+    ``text`` is the whole file); or is a directory of
+    ``shards``, one that was saved, ``directory:split``, or a name of the hub, ``org/name[/config][:split]``, where the
     split is train unless said. Blank lines are skipped; a byte order mark and
     CRLF are no matter.
 
@@ -70,13 +71,14 @@ def read_rows(source: str | Path) -> list[Row]:
 
 def _read_file(path: Path) -> list[Row]:
     readers = {".jsonl": _read_lines, ".jsonl.gz": _read_lines, ".json": _read_json, ".csv": _read_csv}
-    readers[".tsv"] = _read_csv
+    readers |= {".ndjson": _read_lines, ".tsv": _read_csv, ".arrow": _read_arrow, ".feather": _read_arrow}
     readers[".parquet"] = _read_parquet
     readers[".txt"] = _read_text
     reader = next((read for suffix, read in readers.items() if path.name.lower().endswith(suffix)), None)
     if reader is None:
-        raise UserError(f"{path}: unknown kind of file; expected {', '.join(readers)}")
+        raise UserError(unknown_kind(path, list(readers)))
     try:
+        refuse_pointer(path)
         return reader(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({_shown(error.strerror or str(error))}); check the file") from error
@@ -211,12 +213,21 @@ def _read_parquet(path: Path) -> list[Row]:
     return [(f"{path.name}#{index}", row) for index, row in enumerate(rows)]
 
 
+def _read_arrow(path: Path) -> list[Row]:
+    from groupwise.tasks.arrow import python_rows
+
+    rows = [row for batch in arrow_batches(path) for row in python_rows(batch)]
+    return [(f"{path.name}#{index}", row) for index, row in enumerate(rows)]
+
+
 def _read_dataset(source: str, path: Path) -> list[Row]:
     name, _, split = source.partition(":")
     directory = path if path.is_dir() else Path(name).expanduser()
     hub = _HUB_NAME.fullmatch(source)
     if directory.is_dir() and not any((directory / name).is_file() for name in SAVED):
-        return _read_shards(directory / split if directory != path else directory)
+        if directory == path or (directory / split).is_dir():
+            return _read_shards(directory / split if directory != path else directory)
+        return _read_shards(directory, split)
     if directory.is_dir():
         rows = _from_directory(directory, split if directory != path else "")
     elif hub is None or path.suffix in (".jsonl", ".json", ".csv", ".parquet", ".gz", ".txt"):
@@ -226,20 +237,8 @@ def _read_dataset(source: str, path: Path) -> list[Row]:
     return [(f"{source}#{index}", dict(row)) for index, row in enumerate(rows)]
 
 
-def _read_shards(directory: Path) -> list[Row]:
-    """All data files of a folder and of those in it, by name; hidden ones and what is being written are left out."""
-    files = [
-        file
-        for file in sorted(directory.rglob("*") if directory.is_dir() else ())
-        if file.is_file()
-        and file.name.lower().endswith(SHARDS)
-        and not any(part[0] in "._" for part in file.relative_to(directory).parts)
-    ]
-    if not files:
-        raise UserError(
-            f"{directory}: a directory without data; expected a file, a dataset saved by Dataset.save_to_disk, or "
-            f"shards in it: {', '.join(SHARDS)}"
-        )
+def _read_shards(directory: Path, split: str = "") -> list[Row]:
+    files = shards(directory, split)
     return [(f"{file.parent.relative_to(directory) / name}", row) for file in files for name, row in _read_file(file)]
 
 

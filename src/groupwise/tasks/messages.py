@@ -63,14 +63,22 @@ def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
     value = unspelled(value, where)
     if not isinstance(value, list | tuple) or not value:
         raise UserError(f"{where} is {shown(value)}; expected a list of messages")
-    return tuple(_message(message, f"{where}, message {index}") for index, message in enumerate(value))
+    return tuple(_message(message, f"{where}, message {index}") for index, message in enumerate(_single(value)))
+
+
+def _single(value: Sequence[Any]) -> Sequence[Any]:
+    """Capybara's turns, each of an input and an output, as messages."""
+    if not all(isinstance(turn, Mapping) and {"input", "output"} <= set(turn) for turn in value):
+        return value
+    names = (("user", "input"), ("assistant", "output"))
+    return [{"role": role, "content": turn[name]} for turn in value for role, name in names]
 
 
 def learn_flags(value: Any, where: str) -> tuple[bool | None, ...]:
     """Returns for each message of ``conversation_of`` whether it says itself that it is learned
     (``weights.learn_flag``)."""
     messages = conversation_of(value, where)
-    given = zip(unspelled(value, where), messages, strict=True)
+    given = zip(_single(unspelled(value, where)), messages, strict=True)
     return tuple(learn_flag(raw, message["role"], where) for raw, message in given)
 
 

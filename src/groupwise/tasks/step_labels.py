@@ -21,6 +21,9 @@ STEPS, LABELS = "completions", "labels"
 FIRST_ERROR = "model_output_solution_first_error_step"
 
 
+_SIGNS = {"+": 1, "-": 0}
+
+
 class LabelledStep(NamedTuple):
     """A step as it was written, and the probability that it is right: 0, 1 or a share."""
 
@@ -40,6 +43,7 @@ def labelled_steps(id: str, row: Mapping[str, Any]) -> tuple[LabelledStep, ...]:
     if not isinstance(labels, list | tuple) or len(labels) != len(steps):
         seen = f"{counted(len(labels), 'label')}" if isinstance(labels, list | tuple) else f"labels is {shown(labels)}"
         raise UserError(f"{id}: {seen} for {counted(len(steps), 'step')}; expected one a step")
+    labels = [_SIGNS.get(label, label) if isinstance(label, str) else label for label in labels]
     for index, label in enumerate(labels):
         if not isinstance(label, int | float) or not 0 <= label <= 1:
             raise UserError(f"{id}: {LABELS}[{index}] is {shown(label)}; expected true, false or a number in 0 .. 1")

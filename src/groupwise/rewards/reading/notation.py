@@ -118,6 +118,13 @@ _MARKDOWN = (
     ("*", "*"),
     ("\u201c", "\u201d"),
 )
+_BARE_FUNCTION = re.compile(
+    r"(?<![\\A-Za-z{])(?P<name>arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z])"
+)
+_OF_A_VARIABLE = re.compile(r"[fghFGHpPqQ]\s?\(\s?[a-z](?:\s?,\s?[a-z]){0,3}\s?\)\s?=(?!=)\s?(?=\S)")
+"""``f(x) =`` before what it is."""
+_PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
+_TWO_STARS = re.compile(r"(?<=[\w)\]}])\s?\*\*\s?(?:(?P<power>-?[0-9]+)|(?=[\w(\\]))")
 
 
 def in_ascii(text: str) -> str:
@@ -188,6 +195,17 @@ def unwrapped(text: str) -> str:
 def with_powers(latex: str) -> str:
     """``1.6e-19`` as ``1.6 \\times 10^{-19}``: algebra reads an ``e`` as Euler's number."""
     return _E_NOTATION.sub(lambda m: rf"{m['number']} \times 10^{{{int(m['power'])}}}", latex)
+
+
+def with_commands(plain: str) -> str:
+    """``2 pi``, ``ln(2)`` and ``x**2`` as ``2 \\pi``, ``\\ln(2)`` and ``x^2``, without ``f(x) =`` before it."""
+    plain = _BARE_FUNCTION.sub(lambda found: f"\\{found['name']} ", _PI.sub(r"\\pi ", plain))
+    plain = plain.replace(r"\log_e", r"\ln").replace(r"\log_{e}", r"\ln")
+    if named := _OF_A_VARIABLE.match(plain):
+        plain = plain[named.end() :]
+    if "**" in plain:
+        plain = _TWO_STARS.sub(lambda found: f"^{{{found['power']}}}" if found["power"] else "^", plain)
+    return plain
 
 
 def _root(match: re.Match[str]) -> str:

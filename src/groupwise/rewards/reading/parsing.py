@@ -6,8 +6,8 @@ import re
 
 from groupwise.rewards.reading.intervals import joined, with_usual_brackets
 from groupwise.rewards.reading.moments import moment
-from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, within_bounds
-from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, Quantity, quantity, tidy_quantity
+from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, with_commands, within_bounds
+from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, in_base, quantity, tidy_quantity
 from groupwise.rewards.reading.units import Unit, read_unit
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Value, Words
 
@@ -39,18 +39,7 @@ _RANGE = re.compile(
     r"(?P<between>(?:between|from)\s+)?(?P<start>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?%?)"
     r"(?P<joint>-|\s?(?:to|and|比|至|到)\s?)(?P<end>[$€£¥]?[0-9]{1,12}(?:\.[0-9]{1,12})?)(?P<unit>\s?[a-zA-Z%\\{}\u4e00-\u9fff][^0-9+*/=^-]{0,40})?"
 )
-_BASE = re.compile(
-    r"\(?(?P<digits>[0-9A-F]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|\\text\{\s?(?P<word>two|three|eight|ten|sixteen)\s?\})\s?\}?"
-)
-_BASES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
-_BARE_FUNCTION = re.compile(
-    r"(?<![\\A-Za-z{])(?P<name>arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|log|ln|exp)(?![A-Za-z])"
-)
-_OF_A_VARIABLE = re.compile(r"[fghFGHpPqQ]\s?\(\s?[a-z](?:\s?,\s?[a-z]){0,3}\s?\)\s?=(?!=)\s?(?=\S)")
-"""``f(x) =`` before what it is."""
-_PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
 _COMPOUND = re.compile(r"[0-9.]{1,12}\s+[a-z]{1,12}(?:,?\s+(?:and\s+)?[0-9.]{1,12}\s+[a-z]{1,12}){1,3}")
-_TWO_STARS = re.compile(r"(?<=[\w)\]}])\s?\*\*\s?(?:(?P<power>-?[0-9]+)|(?=[\w(\\]))")
 _PROPORTION = re.compile(r"[0-9.]+(?:\s*:\s*[0-9.]+){2,8}")
 _AND = re.compile(
     r"\s*+(?:,\s*+)?(?:\\text\{\s*+(?:,\s*+)?(?:and|or|和|或)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z])|和|或者?|以及|与)\s*(?:,\s*)?|\s*;\s*|\s*\\(?:quad|qquad)\s*"
@@ -117,8 +106,8 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Choice(match["letter"].upper())
     if (found := moment(_bare(plain).replace("{:}", ":"))) is not None:
         return Words(found)
-    if "_" in plain and (match := _BASE.fullmatch(plain)):
-        return _in_base(match)
+    if "_" in plain and (based := in_base(plain)) is not None:
+        return based
     if _PROPORTION.fullmatch(plain):
         return _items(plain.split(":"), "::", depth)
     if (two := _two_ends(_bare(plain))) is not None:
@@ -137,12 +126,7 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Formula(statement)
     if (several := _several(plain, depth)) is not None:
         return several
-    if (
-        len(match_words := plain.split()) == 1
-        and plain.isalpha()
-        and (len(plain) > 1 or plain > "\u3000")
-        and (not _is_product(match_words[0]) or _is_name(plain))
-    ):
+    if plain.isalpha() and (len(plain) > 1 or plain > "\u3000") and (not _is_product(plain) or _is_name(plain)):
         return Words(_words(plain))
     if is_formula(plain):
         return _formula(plain)
@@ -192,10 +176,7 @@ def _is_product(word: str) -> bool:
 def _formula(plain: str) -> Formula | None:
     if not within_bounds(plain):
         return None
-    plain = _BARE_FUNCTION.sub(lambda found: f"\\{found['name']} ", _PI.sub(r"\\pi ", plain))
-    plain = _OF_A_VARIABLE.sub("", plain.replace(r"\log_e", r"\ln").replace(r"\log_{e}", r"\ln"), count=1)
-    if "**" in plain:
-        plain = _TWO_STARS.sub(lambda found: f"^{{{found['power']}}}" if found["power"] else "^", plain)
+    plain = with_commands(plain)
     no_unit: Unit = ()
     head, unit = plain, no_unit
     trailing = _TRAILING_UNIT.search(plain)
@@ -273,13 +254,6 @@ def _split(body: str) -> list[str]:
         position += 1
     parts.append(body[start:])
     return [part for part in parts if part.strip()] if parts[-1].strip() == "" else parts
-
-
-def _in_base(match: re.Match[str]) -> Value:
-    """``101_2``: its digits, of which the base is the unit."""
-    unit = f"base {match['base'] or _BASES[match['word']]}"
-    number = tidy_quantity(match["digits"])
-    return Quantity(number.value, (unit,)) if number else Words(f"{match['digits'].lower()} {unit}")
 
 
 def _without_brackets(plain: str) -> str:

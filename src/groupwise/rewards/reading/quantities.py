@@ -52,6 +52,10 @@ _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
     r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|:=)\s*"
 )
+_BASE = re.compile(
+    r"\(?(?P<digits>[0-9]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|\\text\{\s?(?P<word>two|three|eight|ten|sixteen)\s?\})\s?\}?"
+)
+_BASES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,13 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     is_decimal = not (match["exponent"] or match["power"] or match["bottom"] or match["whole"] or "^" in top)
     decimals = len(top.partition(".")[2]) if is_decimal and scale == 1 else -1
     return Quantity(value * scale, sign + words if sign and words[:1] != sign else words, percent, name, decimals)
+
+
+def in_base(text: str) -> Quantity | None:
+    """``101_2``: its digits, of which the base is the unit; None of any other text."""
+    match = _BASE.fullmatch(text)
+    unit = f"base {match['base'] or _BASES[match['word']]}" if match else ""
+    return Quantity(Fraction(match["digits"]), (unit,)) if match else None
 
 
 def _may_follow(rest: str) -> bool:
