@@ -50,7 +50,7 @@ function chart(title, { curves, marks = [], note: words = "", xName = "step", sy
     fill(values, ...state.curves.map((curve, place) => {
       const own = state.data[place + 1];
       const value = known ? nearest(own, at) : own.findLast((each) => each !== null);
-      return el("span", {}, el("i", { class: `key run-${curve.run % 6}` }), curves.length > 1 || view.runs.length > 1 ? `${curve.label} ` : "", el("b", {}, number(value)));
+      return el("span", {}, el("i", { class: `key run-${curve.run % 6}` }), curves.length > 1 || view.runs.length > 1 || curve.label !== runName(0) ? `${curve.label} ` : "", el("b", {}, number(value)));
     }));
   };
 
