@@ -118,8 +118,8 @@ def _page(record: Any, name: str, read: Read) -> RawPage | RefusedRecord:
         if kind != "response":
             raise NoPage(f"{kind} record" if kind.isalpha() and len(kind) < 20 else "unknown record")
         block = record.reader.read(int(read.megabytes * MEGABYTE) + HEAD_BYTES)
-        said = str(headers.get("Content-Length") or "")[:18]  # longer ones are longer than what is read at any rate
-        if said.isdecimal() and len(block) < min(int(said), int(read.megabytes * MEGABYTE) + HEAD_BYTES):
+        said = str(headers.get("Content-Length") or "")
+        if said.isdigit() and len(block) < min(int(said), int(read.megabytes * MEGABYTE) + HEAD_BYTES):
             raise NoPage(CUT, f"{len(block):,} of {int(said):,} bytes")
         if not url:
             raise NoPage("no address")
