@@ -46,7 +46,10 @@ KNOWN = [
         (["--init_kl_coef", "0.01"], "--algorithm.kl.coefficient"),
         (["--max_seq_length", "2048"], "--long_prompts"),
         (["--vllm_gpu_memory_utilization", "0.5"], "no place here"),
-        (["--deepspeed", "x.json"], "one process on one device"),
+        (["--deepspeed", "x.json"], "several processes are --processes N"),
+        (["--rollout_func", "f"], "environment=play, tools=[search]"),
+        (["--use_liger_loss", "true"], "the learner chooses how it computes"),
+        (["--train.agent_func_path", "f.py"], "environment=play"),
     ],
 )
 def test_the_meaning_is_said_and_never_a_spelling(words: list[str], right: str) -> None:

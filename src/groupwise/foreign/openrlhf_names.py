@@ -5,7 +5,7 @@ from __future__ import annotations
 from groupwise.foreign.entry import Entry, in_order, none, option, recipe, section
 
 OWN_ENGINE = "completions are sampled by the run's own engine, from the learner's own weights"
-ONE_PROCESS = "a run is one process on one device"
+ONE_PROCESS = "several processes are --processes N, or torchrun; docs/scale.md has what they share"
 
 TASK = section(
     "OpenRLHF",
@@ -24,10 +24,10 @@ TASK = section(
     recipe("reward.overlong_buffer_len reward.overlong_penalty_factor overlong_buffer_len overlong_penalty_factor", "LengthPenalty(max_tokens=1024, cache_tokens=128, weight=1.0)", "a second reward"),
     recipe("reward.clip_range reward_clip_range", "as_reward(lambda completion: max(-10.0, min(10.0, f(completion))))", "a bound is a part of the reward"),
     none("reward.normalize_enable normalize_reward reward.stop_properly_penalty_coef stop_properly_penalty_coef", "what a completion is worth is said by a reward alone: write it into the function"),
-    none("data.prompt_probs data.dataset_probs prompt_data_probs dataset_probs", "a run has one data set: mix the rows in a file"),
+    option("data.prompt_probs data.dataset_probs prompt_data_probs dataset_probs", "--data", "several, each with its weight: --data a.jsonl --data 'b.jsonl*0.3'"),
     none("data.chosen_key data.rejected_key chosen_key rejected_key", "the columns of pairs are called chosen and rejected"),
     none("data.multiturn multiturn data.image_key data.max_images_per_prompt actor.freeze_visual_encoder data.disable_fast_tokenizer data.dataloader_num_workers model.pretrain_mode_enable", "rows are read whole, as they stand"),
-    none("train.agent_func_path agent_func_path", "an answer is one turn, without tools"),
+    recipe("train.agent_func_path agent_func_path", "from_file('rows.jsonl', reward, environment=play, tools=[search], turns=8)", "an environment and tools are functions of yours; docs/environments.md has the forms that are taken as they are"),
     none("critic.model_name_or_path critic_pretrain ref.model_name_or_path ref_pretrain", "critic and reference begin as the policy does; --algorithm.reference.model names another reference"),
     none("ds.value_head_prefix value_head_prefix", "a scorer's head has one name"),
 )  # fmt: skip

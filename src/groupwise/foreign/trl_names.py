@@ -7,7 +7,7 @@ from groupwise.foreign.entry import Entry, in_order, none, option, recipe, secti
 
 ONLINE = "GRPO, RLOO"
 OWN_ENGINE = "completions are sampled by the run's own engine, from the learner's own weights"
-ONE_PROCESS = "a run is one process on one device"
+ONE_PROCESS = "several processes are --processes N, or torchrun; docs/scale.md has what they share"
 ONE_LOOP = "a run has one loop, and this concerns how the Trainer runs its own"
 
 TASK = section(
@@ -48,7 +48,7 @@ TASK = section(
     none("trust_remote_code", "code that comes with a model is never run"),
     none("model_init_kwargs attn_implementation", "the learner opens the model itself, and chooses how attention is computed"),
     none("quantization_config load_in_4bit load_in_8bit bnb_* use_bnb_*", "weights aren't quantised; --learner.dtype bfloat16 halves them"),
-    none("tools max_tool_calling_iterations environment_factory rollout_func", "an answer is one turn, without tools"),
+    recipe("tools max_tool_calling_iterations environment_factory rollout_func", "from_file('rows.jsonl', reward, environment=play, tools=[search], turns=8)", "an environment and tools are functions of yours; docs/environments.md has the forms that are taken as they are"),
     none("callbacks compute_metrics", "metrics.jsonl has every number of every step, for any program to read"),
 )  # fmt: skip
 
@@ -192,7 +192,7 @@ ADAPTERS = section(
     option("gradient_checkpointing activation_checkpointing", "--learner.checkpointing"),
     none("gradient_checkpointing_kwargs activation_checkpointing_kwargs activation_offloading", "checkpointing has no options"),
     option("use_cpu no_cuda", "--learner.device", "cpu"),
-    none("torch_compile* use_liger_kernel liger_kernel_config torch_empty_cache_steps use_cache", "the learner chooses how it computes"),
+    none("torch_compile* use_liger_kernel use_liger_loss liger_kernel_config torch_empty_cache_steps use_cache", "the learner chooses how it computes"),
 )  # fmt: skip
 
 KEEPING = section(

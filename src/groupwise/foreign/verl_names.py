@@ -7,7 +7,7 @@ from groupwise.foreign.entry import Entry, in_order, none, option, recipe, secti
 
 A, R, M = "actor_rollout_ref.actor", "actor_rollout_ref.rollout", "actor_rollout_ref.model"
 OWN_ENGINE = "completions are sampled by the run's own engine, from the learner's own weights"
-ONE_PROCESS = "a run is one process on one device"
+ONE_PROCESS = "several processes are --processes N, or torchrun; docs/scale.md has what they share"
 ONE_NUMBER = "--learner.tokens_per_micro_batch bounds what goes through the network at once, and decides nothing else"
 
 TASK = section(
@@ -65,7 +65,7 @@ SAMPLING = section(
     option(f"{R}.val_kwargs.temperature", "--evaluation.temperature", "of the sampled completions; one more of each problem is greedy"),
     none(f"{R}.val_kwargs.do_sample {R}.val_kwargs.top_p {R}.val_kwargs.top_k {R}.do_sample", "training samples, an evaluation has one greedy completion and sampled ones"),
     option(f"{R}.max_num_seqs", "--engine.max_rows"),
-    none(f"{R}.multi_turn.* {R}.agent.*", "an answer is one turn, without tools"),
+    recipe(f"{R}.multi_turn.* {R}.agent.*", "from_file('rows.jsonl', reward, environment=play, tools=[search], turns=8)", "an environment and tools are functions of yours; docs/environments.md has the forms that are taken as they are"),
     none(f"{R}.name {R}.mode {R}.tensor_model_parallel_size {R}.data_parallel_size {R}.gpu_memory_utilization {R}.enforce_eager {R}.enable_chunked_prefill {R}.free_cache_engine {R}.load_format {R}.max_num_batched_tokens {R}.max_model_len {R}.engine_kwargs.* {R}.dtype {R}.prompt_length {R}.ignore_eos {R}.*", OWN_ENGINE),
 )  # fmt: skip
 
