@@ -16,9 +16,9 @@ from groupwise.rewards.signatures import as_reward
 from groupwise.types import Rollout, Score
 
 Make = Callable[..., Rollout]
-NUMBERS = (1, True, 0.5, numpy.float32(0.5), numpy.int64(2), numpy.bool_(True), torch.tensor(2.0))
+NUMBERS = (1, True, 0.5, numpy.float32(0.5), numpy.int64(2), numpy.bool_(True), torch.tensor(2.0), numpy.ones(1))
 NO_NUMBERS = ("1", [1.0], {"score": 1}, float("nan"), float("inf"), 10**400, 10**6000, 1j, object())
-NO_SCALARS = (numpy.ones(1), torch.ones(2), torch.tensor(float("nan")))
+NO_SCALARS = (numpy.ones(2), torch.ones(2), torch.tensor(float("nan")))
 CHAT = ({"role": "user", "content": "2+2="},)
 
 
