@@ -147,6 +147,7 @@ def test_how_many_checkpoints_are_kept_may_change(tmp_path: Path) -> None:
         ("changes", {}),
         ("resumed", "x"),
         ("reward_scales", []),
+        ("evaluation_seconds", "x"),
         ("recipe", RECIPE | {"stages": [None]}),
     ],
 )

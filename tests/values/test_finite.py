@@ -9,7 +9,7 @@ import pytest
 from groupwise.comparison.notes import notes_of_numbers
 from groupwise.explain import reward_scales
 from groupwise.values.finite import is_finite
-from groupwise.view.curves import curves
+from groupwise.view.curves import curves, samples_per_step
 from groupwise.view.facts import facts
 
 
@@ -39,3 +39,16 @@ def test_a_machine_that_says_something_else_than_its_cores_has_none(tmp_path: An
 def test_scales_of_a_damaged_record_are_none(tmp_path: Any, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
     assert reward_scales(tmp_path, "a") == {}
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan"), 10**400, "x", [], None])
+def test_a_recipe_that_says_no_number_of_samples_has_one(wrong: Any) -> None:
+    recipe = {"stages": [{"name": "a", "prompts_per_step": 3, "algorithm": {"source": {"group_size": 4}}}]}
+    assert samples_per_step({"recipe": recipe}) == {"a": 12}
+    for broken in (
+        {"name": "a", "prompts_per_step": wrong, "algorithm": {"source": {"group_size": 1}}},
+        {"name": "a", "prompts_per_step": 1, "algorithm": {"source": {"group_size": wrong}}},
+        {"name": "a", "prompts_per_step": 1, "algorithm": {"source": wrong}},
+        {"name": "a", "prompts_per_step": 1, "algorithm": wrong},
+    ):
+        assert samples_per_step({"recipe": {"stages": [broken]}}) == {"a": 1}

@@ -28,7 +28,7 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "seconds": lambda value: value is None or is_finite(value),
     "threads": lambda value: value is None or (is_finite(value) and isinstance(value, int)),
     **dict.fromkeys(("changes", "continued", "resumed"), lambda value: isinstance(value, list | None)),
-    **dict.fromkeys(("reward_scales", "command"), lambda value: isinstance(value, dict | None)),
+    **dict.fromkeys(("reward_scales", "command", "evaluation_seconds"), lambda value: isinstance(value, dict | None)),
 }
 """What of a record is read again when a run goes on, and what it must be."""
 

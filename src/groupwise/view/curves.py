@@ -90,8 +90,11 @@ def samples_per_step(record: Mapping[str, Any]) -> dict[str, int]:
     """Returns how many completions a step of each stage takes, by the recipe."""
     found = {}
     for stage in (record.get("recipe") or {}).get("stages") or ():
-        source = (stage.get("algorithm") or {}).get("source") or {}
-        found[str(stage.get("name"))] = int(stage.get("prompts_per_step") or 1) * int(source.get("group_size") or 1)
+        algorithm = stage.get("algorithm")
+        source = algorithm.get("source") if isinstance(algorithm, Mapping) else None
+        sizes = stage.get("prompts_per_step"), source.get("group_size") if isinstance(source, Mapping) else None
+        prompts, completions = (int(size) if is_finite(size) and size else 1 for size in sizes)
+        found[str(stage.get("name"))] = prompts * completions
     return found
 
 
