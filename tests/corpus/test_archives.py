@@ -232,7 +232,7 @@ def raw(
         (raw(kind=b"r" * 100_000), "damaged archive"),
         (raw(size=b"-5"), "no HTTP response"),
         (raw(size=b"many"), "no HTTP response"),
-        (raw(size="²".encode()), "no HTTP response"),
+        (raw(size="²".encode()), "damaged archive"),
         (raw(size=b"1" + b"0" * 18), "cut record"),
         (raw(size=b"1" + b"0" * 30), "cut record"),
         (gzip.compress(b"hello\r\n\r\n", mtime=0), "damaged archive"),

@@ -16,7 +16,7 @@ from groupwise.rewards.signatures import as_reward
 from groupwise.types import Rollout, Score
 
 Make = Callable[..., Rollout]
-NUMBERS = (1, True, 0.5, numpy.float32(0.5), numpy.int64(2), numpy.bool_(True), torch.tensor(2.0), numpy.ones(1))
+NUMBERS = (1, True, 0.5, numpy.float32(0.5), numpy.int64(2), numpy.bool_(True), torch.tensor(2.0))
 NO_NUMBERS = ("1", [1.0], {"score": 1}, float("nan"), float("inf"), 10**400, 10**6000, 1j, object())
 NO_SCALARS = (numpy.ones(2), torch.ones(2), torch.tensor(float("nan")))
 CHAT = ({"role": "user", "content": "2+2="},)
@@ -115,6 +115,14 @@ def test_every_kind_of_number_is_one(value: Any, rollout: Make) -> None:
     (score,) = as_reward(lambda completion: value, name="r").score([rollout()])
     assert type(score.value) is float
     assert score.value == float(value)
+
+
+def test_an_array_of_one_number_is_one(rollout: Make) -> None:
+    found = [
+        as_reward(lambda completion, value=value: value, name="r").score([rollout()])[0].value
+        for value in (numpy.array([0.25]), numpy.array([[3]]), torch.ones(1))
+    ]
+    assert found == [0.25, 3.0, 1.0]
 
 
 @pytest.mark.parametrize("isolated", [True, False])
