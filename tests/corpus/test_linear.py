@@ -117,3 +117,16 @@ def test_pages_are_weighted_to_length_one() -> None:
     assert numpy.allclose(pages.weighted(numpy.array([3.0, 2.0])).values, [0.6, 0.8])
     assert pages.times(numpy.array([10.0, 1.0])).tolist() == [12.0, 0.0]
     assert pages.gathered(numpy.array([2.0, 5.0]), 3).tolist() == [2.0, 4.0, 0.0]
+
+
+@pytest.mark.parametrize("texts", [(["a b c"], ["d e", "f", "g h"]), ([""], ["", ""]), (["a a"], ["a a"]), (["x"], [])])
+def test_where_pages_share_nothing_or_everything_nothing_is_learned(
+    texts: tuple[list[str], list[str]], tmp_path: Path
+) -> None:
+    """Nothing but rounding leads down; it is not followed to weights without end."""
+    counts = Linear().train(*texts, tmp_path / "classifier.bin")
+    scores = Linear().scores(tmp_path / "classifier.bin", [*texts[0], *texts[1], "other words"])
+    assert counts["updates"] <= 100
+    assert numpy.isfinite(numpy.load(tmp_path / "classifier.bin")).all()
+    if texts[1]:
+        assert scores == pytest.approx(0.5, abs=1e-3)

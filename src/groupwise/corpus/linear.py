@@ -32,6 +32,8 @@ REMEMBERED = 10
 MOST_STEPS = 200
 FLAT = 1e-4
 """Length of the gradient, relative to the first, at which learning ends."""
+ROUNDING = 1e-12
+"""Gradients so short, and curvatures so small beside what they are made of, are nothing but rounding."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def fitted(pages: Terms, truth: NDArray[numpy.bool_], size: int, penalty: float)
 def lowest(loss: Callable[[Vector], tuple[float, Vector]], start: Vector) -> tuple[Vector, int]:
     """Where a smooth convex function is lowest, by L-BFGS (Liu and Nocedal, 1989), and the steps that were made."""
     point, (value, gradient) = start, loss(start)
-    flat = FLAT * float(numpy.linalg.norm(gradient))
+    flat = max(FLAT * float(numpy.linalg.norm(gradient)), ROUNDING)
     past: list[tuple[Vector, Vector]] = []
     for step in range(MOST_STEPS):
         if numpy.linalg.norm(gradient) <= flat:
@@ -157,10 +159,14 @@ def lowest(loss: Callable[[Vector], tuple[float, Vector]], start: Vector) -> tup
         while True:
             new = point + size * way
             new_value, new_gradient = loss(new)
-            if new_value <= value + 1e-4 * size * slope or size < 1e-10:
+            if new_value <= value + 1e-4 * size * slope:
                 break
             size *= 0.5
-        past = [*past, (new - point, new_gradient - gradient)][-REMEMBERED:]
+            if size < 1e-10:
+                return point, step  # no way leads down: rounding is all that is left
+        moved, turned = new - point, new_gradient - gradient
+        if moved @ turned > ROUNDING * numpy.linalg.norm(moved) * numpy.linalg.norm(turned):
+            past = [*past, (moved, turned)][-REMEMBERED:]
         point, value, gradient = new, new_value, new_gradient
     return point, MOST_STEPS
 
@@ -168,12 +174,12 @@ def lowest(loss: Callable[[Vector], tuple[float, Vector]], start: Vector) -> tup
 def _direction(gradient: Vector, past: Sequence[tuple[Vector, Vector]]) -> Vector:
     way, shares = -gradient, []
     for moved, turned in reversed(past):
-        share = float(moved @ way) / max(float(moved @ turned), 1e-300)
+        share = float(moved @ way) / float(moved @ turned)
         shares.append(share)
         way = way - share * turned
     if past:
         moved, turned = past[-1]
-        way = way * (float(moved @ turned) / max(float(turned @ turned), 1e-300))
+        way = way * (float(moved @ turned) / float(turned @ turned))
     for (moved, turned), share in zip(past, reversed(shares), strict=True):
-        way = way + (share - float(turned @ way) / max(float(moved @ turned), 1e-300)) * moved
+        way = way + (share - float(turned @ way) / float(moved @ turned)) * moved
     return way
