@@ -29,6 +29,11 @@ _LABEL = re.compile(
     r"\s*\\(?:text|mbox|textbf|textrm)\s?\{(?P<label>[^{}\n]{0,60}(?:[:：=]|(?<![a-z])(?:is|are|equals))\s*)\}\s*(?=\S)"
 )
 """``\text{The answer is }12`` in a box."""
+_OTHER_LABEL = re.compile(
+    r"\b(?:not|never|no|wrong|incorrect|false|than|least|most|over|under|above|below|between|except|without)\b|n't\b",
+    re.IGNORECASE,
+)
+"""What follows such a label is no answer: ``\\text{More than: }12``."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
 _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
@@ -105,7 +110,7 @@ def candidates(span: Span) -> Iterator[str]:
             yield ", ".join(box.joined) if box.is_list else box.text
             break
     label = _LABEL.match(text) if span.is_marked else None
-    if label:
+    if label and not _OTHER_LABEL.search(label["label"]):
         yield text[label.end() :]
     if span.is_marked and not label and (len(text) > 20 or "\n" in text or "####" in text):
         for name in ("hashes", "phrases"):
