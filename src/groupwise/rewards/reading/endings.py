@@ -32,6 +32,20 @@ _DENIED_AFTER = re.compile(
 _FUNCTIONS = (" log", " ln", " lg", " sin", " cos", " tan", " sqrt", " exp")
 _VERDICTS = ("yes", "no", "true", "false")
 _DENIALS = frozenset({"not", "neither", "nor", "never", "cannot", "whether", "if"})
+_DOUBTS = _DENIALS | {
+    "may",
+    "might",
+    "could",
+    "can",
+    "can't",
+    "would",
+    "either",
+    "isn't",
+    "wasn't",
+    "shouldn't",
+    "won't",
+}
+"""Behind these a word says what is perhaps, or is not."""
 _SIGN_WORDS = ("negative", "minus", "负")
 _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
@@ -76,7 +90,9 @@ def trailing_formula(line: str) -> str | None:
             or moment(rest.rstrip(" ."))
             or (isinstance(value, Items) and value.brackets in (RANGE, TO))
         ):
-            return None if is_denied(" ".join(words[:start])) or len(rest.strip(" .")) < 2 else rest
+            is_word = rest.strip(" .").isalpha() and not {*map(str.lower, words[:start])}.isdisjoint(_DOUBTS)
+            is_none = is_word or is_denied(f"{' '.join(words[:start])} ") or len(rest.strip(" .")) < 2
+            return None if is_none else rest
     return None
 
 

@@ -52,7 +52,14 @@ def joined(plain: str) -> str | None:
 
 
 def in_brackets(value: Value) -> str | None:
-    """Returns the interval, or the union of some, that an answer of inequalities means; None of any other value.
+    """Returns the interval, or the union of some, that an answer of inequalities means; None of any other value."""
+    found = statement(value)
+    return found[1] if found else None
+
+
+def statement(value: Value) -> tuple[str, str] | None:
+    """Returns the unknown of an answer of inequalities, and the interval or union in which it lies; None of any other
+    value.
 
     A list of them without a word between them is a union, unless that is everything: ``x > 1, x < 3``.
     """
@@ -66,9 +73,9 @@ def in_brackets(value: Value) -> str | None:
         return None
     within = _intersection([_bounds(part) for part in texts]) if len(texts) == 2 else None
     if within is not None and _is_below(within[1].low, within[1].high):
-        return str(within[1])
+        return within[0], str(within[1])
     found = _union(_without_builder(text))
-    return _written(found[1]) if found else None
+    return (found[0], _written(found[1])) if found else None
 
 
 def is_interval(value: Value) -> bool:
