@@ -50,14 +50,10 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
             reference
         ) != _is_bound(answer) and not (_has_relation(reference) and _has_relation(answer)):
             return "different"
-        case (Formula(), Items(brackets="" | "{}")) | (Items(brackets="" | "{}"), Formula()) if _are_points(
-            reference, answer
-        ):
-            return "different"
         case (Formula(), Formula()):
             return _formulas(reference, answer)
         case (Formula() | Prose(), _) | (_, Formula() | Prose()):
-            return "unknown"
+            return "different" if _are_points(reference, answer) else "unknown"
         case (Items(), Grid()) | (Grid(), Items()):
             return _lists_and_grids(reference, answer, near)
         case (Items(), Quantity(name=name)) | (Quantity(name=name), Items()) if name:
@@ -132,8 +128,8 @@ def _has_relation(value: Value) -> bool:
 
 def _are_points(reference: Value, answer: Value) -> bool:
     """Says whether one is an inequality, and the other a set of numbers."""
-    points = next((side.items for side in (reference, answer) if isinstance(side, Items)), ())
-    are_numbers = all(isinstance(point, Quantity) for point in points)
+    sets = [side.items for side in (reference, answer) if isinstance(side, Items) and side.brackets in ("", "{}")]
+    are_numbers = bool(sets) and all(isinstance(point, Quantity) for point in sets[0])
     return are_numbers and any(statement(side) for side in (reference, answer) if isinstance(side, Formula))
 
 
