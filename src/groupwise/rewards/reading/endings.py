@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from groupwise.rewards.reading.conventions import Span, math_pieces, without_fillers
+from groupwise.rewards.reading.conventions import Span, math_pieces, without_fillers, without_shout
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import PHRASES, understand
@@ -162,7 +162,7 @@ def _line_spans(line: str, heads: bool) -> Iterator[Span]:
     end = line[-200:].rstrip(". ")
     if (equations := _EQUATIONS.search(end)) and not _DENIES.search(end[: equations.start()]):
         yield Span(equations[0])
-    if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line.rstrip("! "))):
+    if "$" not in line and "\\begin" not in line and (formula := trailing_formula(without_shout(line))):
         yield Span(formula)
 
 

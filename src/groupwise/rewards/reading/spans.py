@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers
+from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers, without_shout
 from groupwise.rewards.reading.endings import GOES_ON, is_denied, sign_word
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import is_formula, understand
@@ -104,7 +104,7 @@ def has_unit(reference: Reference | None) -> bool:
 
 def candidates(span: Span) -> Iterator[str]:
     """The texts that a span may mean, the whole of it first."""
-    text = span.text if span.is_marked or span.heads else span.text.rstrip("! ")
+    text = span.text if span.is_marked or span.heads else without_shout(span.text)
     if "\\boxed" in text or "\\fbox" in text:
         for box in CONVENTIONS["boxes"](text):
             yield ", ".join(box.joined) if box.is_list else box.text
