@@ -141,3 +141,12 @@ def test_pages_that_share_a_half_a_form_or_boilerplate_stay() -> None:
 def test_inside_one_keeps_parts() -> None:
     page = sentences(60)
     assert copies(" ".join(page), " ".join(page[:30]), minhash=MinHash(inside=1.0)) == [None, None]
+
+
+def test_pages_of_one_word_a_line_are_compared_by_all_their_runs() -> None:
+    words, others = DRAW.sample(WORDS, 800), DRAW.sample(WORDS, 250)
+    foot = "\nAll rights reserved by the owner of these pages\n"
+    table, other = "\n".join(words), "\n".join(words[:200] + others)
+    assert copies(table, other) == [None, None]
+    assert copies(table + foot, other + foot) == [None, None]
+    assert copies(table, "\n".join(words[:500]))[1] is not None

@@ -71,6 +71,20 @@ def test_what_is_no_question_is_left_alone(index: Index, text: str) -> None:
     assert index.too_short == 1
 
 
+def test_a_way_of_asking_is_no_question_however_many_letters_it_has(tmp_path: Path) -> None:
+    asked = "what is its perimeter in centimeters? Express your answer as a common fraction in terms of its height."
+    begun = [
+        "A square has a diagonal of seven and somebody paints half of the border green while the rest stays red;",
+        "Rhombuses are stacked beside an old brick wall until eleven layers are reached by the gardener and her son;",
+    ]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{each} {asked}"}) + "\n" for each in begun), encoding="utf-8")
+    index = NGrams((str(file),)).index()
+    assert index.hits(f"Somebody cuts a cone from a sheet of paper; {asked}") == []
+    (hit,) = index.hits("".join(f"{begun[0]} {asked}".split()))
+    assert (hit.item.number, hit.rule) == (0, "letters")
+
+
 def test_solutions_convict_where_that_is_asked(index: Index) -> None:
     asked = Index(NGrams(solutions=True), index.items)
     assert asked.hits("He counts them all one by one and then says it aloud.")[0].rule == "grams"

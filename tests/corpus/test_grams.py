@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy
 import pytest
 
-from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, separated, shown
+from groupwise.corpus.grams import HASHES, grams, joined, numbers_as_one, separated, shown, unlined
 from groupwise.corpus.plain_text import plain
 
 
@@ -73,3 +73,10 @@ def test_runs_are_those_of_equal_tokens() -> None:
 
 def test_shown_puts_spaces_between_words_only() -> None:
     assert shown(["小", "明", "3", "元", "ab", "cd"]) == "小明 3 元 ab cd"
+
+
+def test_signs_that_count_lines_are_numbers_or_words() -> None:
+    assert unlined("1. a b\n2. c d\n3. e f") == ". a b\n. c d\n. e f"
+    for signs in ("\u2776\u2777\u2778", "\u1369\u136a\u136b", "\u24f5\u24f6\u24f7"):
+        text = "\n".join(f"{sign} a" for sign in signs)
+        assert unlined(plain(text)) == plain(text)

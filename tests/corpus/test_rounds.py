@@ -11,7 +11,7 @@ import pytest
 from groupwise.corpus.annotations import Annotations, read_annotations, write_annotations
 from groupwise.corpus.classifier import FastText
 from groupwise.corpus.domains import Domains, domain_rows
-from groupwise.corpus.rounds import Recall, Rounds, best, drawn
+from groupwise.corpus.rounds import Recall, Rounds, alike, best, drawn
 from groupwise.corpus.seeds import Seed, read_seed
 from groupwise.corpus.unique import Pages
 from groupwise.errors import UserError
@@ -35,6 +35,16 @@ def test_the_best_are_collected_up_to_a_share_of_the_characters() -> None:
     assert chosen.tolist() == [False, False, True, False, True]
     assert best(scores, size, 0.1, nobody)[0].sum() == 0
     assert best(scores, size, 1.0, nobody)[0].all()
+
+
+def test_pages_are_collected_that_score_more_like_the_seed_than_the_rest() -> None:
+    scores = numpy.array([0.2, 0.2, 0.3, 0.45, 0.6], numpy.float32)
+    chosen, least = alike(scores, 0.6, numpy.array([False, False, False, False, True]))
+    assert least == pytest.approx(0.4)
+    assert chosen.tolist() == [False, False, False, True, False]
+    nobody = numpy.zeros(5, bool)
+    assert alike(scores, 0.1, nobody)[0].sum() == 0, "a seed below all others tells nothing apart"
+    assert alike(numpy.full(5, 0.5), 0.5, nobody)[0].all()
 
 
 def test_domains_of_which_more_than_a_tenth_was_collected() -> None:

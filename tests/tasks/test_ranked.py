@@ -80,6 +80,12 @@ def test_equals_are_no_pair_to_learn_from(tmp_path: Path, row: Row) -> None:
         {"prompt": "2+2?", "answers": ["4"], "answer": "4"},
         {"instruction": "2+2?", "completions": "x", "answer": "4"},
         {"question": "2+2?", "responses": "4", "scores": "x", "answer": "4"},
+        {"prompt": "2+2?", "responses": ["5", "4"], "scores": [0, 1], "answer": "4"},
+        {"question": "2+2?", "answers": ["four", "4"], "ratings": [0, 1], "ground_truth": "4"},
+        {"prompt": "2+2?", "responses": ["5"], "scores": [1], "answer": "4"},
+        {"input": "2+2?", "label": True, "task": "sums", "output": "4"},
+        {"question": "2+2?", "label": True, "labeler": "Ann", "answer": "4"},
+        {"prompt": "2+2?", "answer": "4", "parent_id": "1", "role": "x", "text": "y"},
     ],
 )
 def test_columns_of_those_names_that_hold_something_else_are_read_as_ever(tmp_path: Path, row: Row) -> None:
@@ -104,6 +110,12 @@ def test_capybaras_turns_are_messages(tmp_path: Path) -> None:
     (found,) = read(tmp_path, {"source": "x", "conversation": turns})
     assert found.completion == "4"
     assert [message["content"] for message in found.prompt] == ["hi", "ho", "2+2?"]  # type: ignore[index]
+
+
+def test_messages_with_fields_of_other_names_stay_messages(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "2+2?", "input": "", "output": "x"}]
+    (found,) = read(tmp_path, {"conversation": said, "parent_id": "1", "role": "x", "text": "y"})
+    assert [message["content"] for message in found.prompt] == ["2+2?"]  # type: ignore[index]
 
 
 def test_math_shepherds_marks_are_labels(tmp_path: Path) -> None:

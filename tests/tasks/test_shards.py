@@ -53,6 +53,12 @@ def test_a_split_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, 
         read_rows(f"{folder(tmp_path / 'data', names)}{split}")
 
 
+@pytest.mark.parametrize("name", ["a.ndjson", "a.tsv", "a.arrow", "a.feather", "a.jsonl.zst"])
+def test_a_file_that_is_not_there_is_not_looked_for_elsewhere(name: str) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        read_rows(f"nowhere/{name}")
+
+
 def test_arrow_files_and_streams_are_read(tmp_path: Path) -> None:
     table = pyarrow.Table.from_pylist(ROWS)
     feather.write_feather(table, tmp_path / "a.feather")

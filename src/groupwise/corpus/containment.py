@@ -32,6 +32,8 @@ SHORT_RUN = 3
 SENTENCE_ENDS = re.compile(r"\n|[.!?]\s|[\u3002\uff01\uff1f]")
 MUCH_LONGER = 1.1
 """Of two pages whose lengths differ less, the first is kept."""
+LEAST_WITHIN = 0.25
+"""Share of a page's runs that lie within a line and a sentence, so that they stand for the page."""
 LEAST_RUNS = 100
 """Of a page: fewer are a form that is filled in, rather than a part of another page."""
 
@@ -49,10 +51,12 @@ class ShortRuns(Protocol):
 
 
 def short_runs(text: str) -> tuple[Hashes, Hashes]:
-    """All different runs of three words of a text, and those that lie within a line and a sentence."""
+    """All different runs of three words of a text, and those that lie within a line and a sentence. Of a text with a
+    word or two on most lines, such as a table, these are a few that say nothing of it, and all are taken."""
     pieces = [HASHES.of(TOKEN.findall(piece)) for piece in SENTENCE_ENDS.split(compatible(text))]
     every = numpy.unique(grams(numpy.concatenate([*pieces, numpy.zeros(0, numpy.uint64)]), SHORT_RUN))
-    return every, numpy.unique(numpy.concatenate([grams(piece, SHORT_RUN) for piece in pieces]))
+    within = numpy.unique(numpy.concatenate([grams(piece, SHORT_RUN) for piece in pieces]))
+    return every, within if len(within) >= LEAST_WITHIN * len(every) else every
 
 
 @dataclass(frozen=True)

@@ -165,10 +165,13 @@ class Index:
         return Table.of(runs), {number: len(each) for number, each in runs.items()}
 
     @cached_property
-    def _letters(self) -> Table:
-        """Of each item: its runs of letters and digits that are no template's."""
+    def _letters(self) -> tuple[Table, Hashes, dict[int, int]]:
+        """Of each item: its runs of letters and digits that are no template's, and how many it has; and those runs that
+        several questions share."""
         runs = [(number, grams(HASHES.of(letters(text)), self.rule.letters)) for number, text in enumerate(self._plain)]
-        return Table.of(telling(runs, self._questions, self.rule.letters))
+        mine = telling(runs, self._questions, self.rule.letters)
+        sizes = {number: len(each) for number, each in mine.items()}
+        return Table.of(mine), phrases(mine, self._questions), sizes
 
     @cached_property
     def too_short(self) -> int:
@@ -231,7 +234,12 @@ class Index:
         if not self.rule.letters:
             return
         signs = letters(bare)
-        for number, places in self._letters.by_item(grams(HASHES.of(signs), self.rule.letters)).items():
+        runs = grams(HASHES.of(signs), self.rule.letters)
+        table, shared, sizes = self._letters
+        for number, places in table.by_item(runs).items():
+            mine = numpy.unique(runs[places])
+            if numpy.isin(mine, shared).all() and len(mine) < HALF * sizes[number]:
+                continue
             found = evidence(signs, places, self.rule.letters).replace(" ", "")
             yield Hit(self.items[number], "letters", len(places), found)
 

@@ -71,7 +71,7 @@ def unlined(text: str) -> str:
 
 def _same(one: list[tuple[str, int]], other: list[tuple[str, int]]) -> int:
     """How many tokens two lines begin with alike; of two that begin with numbers, one."""
-    if one and other and one[0][0].isdigit() and other[0][0].isdigit():
+    if one and other and one[0][0].isdecimal() and other[0][0].isdecimal():
         return int(0 < abs(int(one[0][0][:9]) - int(other[0][0][:9])) <= LEAST_LINES)
     count = 0
     for mine, its in zip(one, other, strict=False):

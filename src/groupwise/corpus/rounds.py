@@ -158,9 +158,7 @@ class Rounds:
         if self.recall.share:
             collected, least = best(scores, pages.characters, self.recall.share, refused)
         else:
-            level = (finished(path, "classifier") or {})["level"]
-            least = (level + float(numpy.quantile(scores, LOW))) / 2
-            collected = (scores >= least) & ~refused
+            collected, least = alike(scores, (finished(path, "classifier") or {})["level"], refused)
         rows = domain_rows(pages, collected | seed, self.domains)
         write_domains(path / "domains.parquet", rows)
         named = {row["domain"] for row in rows}
@@ -202,6 +200,18 @@ def best(
     chosen = numpy.zeros(len(scores), bool)
     chosen[order[:count]] = True
     return chosen, float(scores[order[count - 1]]) if count else 1.0
+
+
+def alike(scores: numpy.ndarray, level: float, refused: numpy.ndarray) -> tuple[numpy.ndarray, float]:
+    """Which pages score more like the seed, whose mean is ``level``, than like the rest; and the least score of these.
+
+    A classifier that puts the seed below the rest has learned nothing by which pages could be told apart: then none.
+    """
+    low = float(numpy.quantile(scores, LOW))
+    if level < low:
+        return numpy.zeros(len(scores), bool), 1.0
+    least = (level + low) / 2
+    return (scores >= least) & ~refused, least
 
 
 def drawn(pages: Pages, places: Sequence[int], count: int) -> list[int]:

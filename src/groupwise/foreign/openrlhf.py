@@ -144,7 +144,7 @@ def _data(draft: Draft) -> None:
         str(draft.take("eval.split", "eval_split", default="train")),
     )
     if name and "," in str(name):
-        draft.unplaced.append(f"{name}: several data sets; put their rows into one file")
+        draft.unplaced.append(f"{name}: several data sets; name each: --data a.jsonl --data 'b.jsonl*0.3'")
     if name:
         draft.data = DataPath(f"{str(name).split(',')[0]}{f':{split}' if split != 'train' else ''}")
     if test:

@@ -228,7 +228,7 @@ def duplicates(examples: Iterable[Example]) -> int:
 
 def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading: Reading) -> Convention:
     names, named = set(seen.names), reading.prompt
-    if {"parent_id", "text", "role"} <= names and not named:
+    if {"parent_id", "text", "role"} <= names and not (named or _prompt(seen) or seen.first(usual.CONVERSATIONS)):
         raise UserError(
             "each row is one message of a tree (parent_id, role, text), as OpenAssistant's; expected one conversation "
             "a row: join the messages from a root to a leaf into a column messages"
@@ -239,7 +239,7 @@ def _convention(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, re
         answer = reading.answer or seen.first(usual.ANSWERS, without=prompt)
         return Preference(prompt, sides[0], sides[1], answer, reading.structured)
     if not named and not reading.answer:
-        if convention := ranked(rows, seen) or raw_step_labels(seen):
+        if convention := ranked(rows, seen) or raw_step_labels(rows, seen):
             return convention
         if {"prompt", "reward_model"} <= names:
             return Verl(reading.structured)

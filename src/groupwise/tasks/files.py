@@ -32,13 +32,17 @@ from groupwise.tasks.expansion import (
     refuse_saved,
     row_size,
 )
-from groupwise.tasks.shards import refuse_pointer, shards, unknown_kind
+from groupwise.tasks.shards import COMPRESSED, refuse_pointer, shards, unknown_kind
 
 Row = tuple[str, dict[str, Any]]
 """``(id, {column: value})``."""
 
 Rows = Iterable[dict[str, Any]]
 
+NAMES_A_FILE = frozenset(
+    {".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt", *COMPRESSED}
+)
+"""Ends of what is looked for here, and never on the hub."""
 SAVED = ("dataset_info.json", "dataset_dict.json")
 """One of them lies in a folder that ``Dataset.save_to_disk`` wrote."""
 NEWLINE = b"\n"
@@ -230,7 +234,7 @@ def _read_dataset(source: str, path: Path) -> list[Row]:
         return _read_shards(directory, split)
     if directory.is_dir():
         rows = _from_directory(directory, split if directory != path else "")
-    elif hub is None or path.suffix in (".jsonl", ".json", ".csv", ".parquet", ".gz", ".txt"):
+    elif hub is None or path.suffix in NAMES_A_FILE:
         raise UserError(f"{source}: no such file{_nearest_file(path)}")
     else:
         rows = _from_hub(hub["name"], hub["config"], hub["split"] or "train")

@@ -66,9 +66,14 @@ def conversation_of(value: Any, where: str) -> tuple[Message, ...]:
     return tuple(_message(message, f"{where}, message {index}") for index, message in enumerate(_single(value)))
 
 
+_SAYS_WHO = {"role", "from", "content", "value"}
+
+
 def _single(value: Sequence[Any]) -> Sequence[Any]:
     """Capybara's turns, each of an input and an output, as messages."""
-    if not all(isinstance(turn, Mapping) and {"input", "output"} <= set(turn) for turn in value):
+    if not all(
+        isinstance(turn, Mapping) and {"input", "output"} <= set(turn) and not _SAYS_WHO & set(turn) for turn in value
+    ):
         return value
     names = (("user", "input"), ("assistant", "output"))
     return [{"role": role, "content": turn[name]} for turn in value for role, name in names]

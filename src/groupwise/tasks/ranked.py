@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.tasks.columns import Columns
+from groupwise.tasks.columns import ANSWERS, Columns
 from groupwise.tasks.preference import Preference
 from groupwise.tasks.values import cell, shown
 from groupwise.types import Example
@@ -68,16 +68,21 @@ class Ranked:
 
 
 def ranked(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns) -> Ranked | None:
-    """Returns the convention of rows that judge several answers; None of others, and of columns with these names whose
-    first rows hold something else."""
+    """Returns the convention of rows that judge several answers; None of others, of columns with these names whose
+    first rows hold something else, and of rows that have a reference answer: samples beside it are no pairs."""
     names = set(seen.names)
-    known = (shape for shape in SHAPES if {*shape.columns, *filter(None, [shape.prompt])} <= names)
+    known = (
+        shape
+        for shape in SHAPES
+        if {*shape.columns, *filter(None, [shape.prompt])} <= names
+        and seen.first(ANSWERS, without=(shape.prompt, *shape.columns)) is None
+    )
     return next((Ranked(shape) for shape in known if any(_fits(shape, *row) for row in rows[:LOOKED_AT])), None)
 
 
 def _fits(shape: Shape, id: str, row: Mapping[str, Any]) -> bool:
     try:
-        return bool(shape.judged(id, row))
+        return len(shape.judged(id, row)) > 1
     except UserError:
         return False
 

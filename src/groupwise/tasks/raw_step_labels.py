@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from groupwise.values.spelled import structure_of
 
 STEP_END = "ки"
 """Ends every step of Math-Shepherd's ``input``; in ``label`` ``+`` or ``-`` stands in its place."""
+LOOKED_AT = 20
 _FIRST_STEP = re.compile(r"\bStep 1\s{0,4}:")
 
 
@@ -118,8 +119,16 @@ def _candidate(step: Any, where: str) -> tuple[Any, bool]:
     return one.get("text"), rating >= 0
 
 
-def raw_step_labels(seen: Columns) -> MarkedSteps | RatedSteps | None:
-    """Returns the convention of rows in a publisher's own shape; None of others."""
-    if seen.all_of(("input", "label", "task")):
+def raw_step_labels(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns) -> MarkedSteps | RatedSteps | None:
+    """Returns the convention of rows in a publisher's own shape; None of others, and of columns with these names whose
+    first rows hold something else, such as the label of a class."""
+    first = [row for _, row in rows[:LOOKED_AT]]
+    if seen.all_of(("input", "label", "task")) and any(STEP_END in str(row.get("input")) for row in first):
         return MarkedSteps()
-    return RatedSteps() if seen.all_of(("question", "label", "labeler")) else None
+    rated = seen.all_of(("question", "label", "labeler"))
+    return RatedSteps() if rated and any(_has_steps(row.get("label")) for row in first) else None
+
+
+def _has_steps(label: Any) -> bool:
+    label = structure_of(label)
+    return isinstance(label, Mapping) and "steps" in label

@@ -18,7 +18,7 @@ SPLITS = {
 }
 """What names of files and folders call a split."""
 _WORD = re.compile(r"[a-z]+", re.IGNORECASE)
-_COMPRESSED = {".zst": "zstd -d", ".bz2": "bunzip2", ".xz": "unxz", ".zip": "unzip", ".gz": "gunzip", ".tar": "tar xf"}
+COMPRESSED = {".zst": "zstd -d", ".bz2": "bunzip2", ".xz": "unxz", ".zip": "unzip", ".gz": "gunzip", ".tar": "tar xf"}
 _POINTER = b"version https://git-lfs.github.com/"
 
 
@@ -71,6 +71,6 @@ def refuse_pointer(path: Path) -> None:
 
 def unknown_kind(path: Path, kinds: Sequence[str]) -> str:
     """Says why a file cannot be read, and what to do where it only has to be unpacked."""
-    command = _COMPRESSED.get(path.suffix.lower())
+    command = COMPRESSED.get(path.suffix.lower())
     unpack = f"; unpack it first ({command})" if command else ""
     return f"{path}: unknown kind of file; expected {', '.join(kinds)}{unpack}"

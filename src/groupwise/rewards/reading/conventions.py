@@ -63,6 +63,7 @@ _FILLERS = re.compile(
     r"|choice|和?选项|is|there are|there is)(?![a-z])[\s,:]*+)++",
     re.IGNORECASE,
 )
+_FACTORIAL = re.compile(r"(?:(?<![A-Za-z])[k-z]|[)}])![ .]{0,3}$")
 _EMPHASIS_AFTER = re.compile(r"[*_`]+([.!。]?)$")
 _EMPTY_LINE = re.compile(r"[\s*_:#>`~\-=]*\n")
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("\\begin{", None))
@@ -213,6 +214,11 @@ def without_fillers(line: str) -> str:
     """A line without ``therefore``, ``equal to``, colons and marks of emphasis before its answer."""
     match = _FILLERS.match(line)
     return line[match.end() :] if match else line
+
+
+def without_shout(line: str) -> str:
+    """A line without exclamation marks at its end; ``n!`` and ``(n-1)!`` are factorials."""
+    return line if _FACTORIAL.search(line[-8:]) else line.rstrip("! ")
 
 
 def _line(after: str) -> str:

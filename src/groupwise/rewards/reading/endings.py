@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from groupwise.rewards.reading.conventions import Span, math_pieces, without_fillers
+from groupwise.rewards.reading.conventions import Span, math_pieces, without_fillers, without_shout
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import PHRASES, understand
@@ -32,16 +32,37 @@ _DENIED_AFTER = re.compile(
 _FUNCTIONS = (" log", " ln", " lg", " sin", " cos", " tan", " sqrt", " exp")
 _VERDICTS = ("yes", "no", "true", "false")
 _DENIALS = frozenset({"not", "neither", "nor", "never", "cannot", "whether", "if"})
+_DOUBTS = _DENIALS | {
+    "may",
+    "might",
+    "could",
+    "can",
+    "can't",
+    "would",
+    "either",
+    "isn't",
+    "wasn't",
+    "shouldn't",
+    "won't",
+}
+"""Behind these a word says what is perhaps, or is not."""
 _SIGN_WORDS = ("negative", "minus", "负")
 _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
 _LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
-GOES_ON = re.compile(r"\s?[-+*/^](?!(?<=[-/])[a-zA-Z]{2})\s?[\w(\\]|\s(?:squared|cubed)(?![a-z])")
-"""More arithmetic after a number, as in ``10 + n``; ``18/day`` and ``18-day`` are none."""
+_PER = (
+    r"(?:hr|min|sec|day|wk|mo|yr|kg|lbs?|oz|km|mi|ft|cm|mm|gal|ml|ton|box|bag|jar|cup|egg|pie|pen|can|car|man|boy|dog|cat"
+    r"|row|set|bus|(?!sqrt|sinh|cosh|tanh|arc|frac)[a-zA-Z]{4,20})(?![a-zA-Z(]|\s?\()"
+)
+GOES_ON = re.compile(rf"\s?[-+*/^](?!(?<=[-/]){_PER})\s?[\w(\\]|\s(?:squared|cubed)(?![a-z])")
+"""More arithmetic after a number, as in ``10 + n`` and ``10/xy``; ``18/day`` and ``18-day`` are none."""
 _EQUATION = r"[a-zA-Z](?:_\{?\w\}?)?\s?=\s?[-\u2212]?[0-9][0-9./]{0,20}"
 _EQUATIONS = re.compile(rf"(?<!\w){_EQUATION}(?:(?:,?\s+(?:and|or)\s+|,\s?|;\s?){_EQUATION}){{1,8}}\s?$")
 """``x = 3, x = 2 and x = 1`` at the end of a line."""
+_DENIES = re.compile(r"(?:\b(?:not|never|neither|false|wrong|untrue|impossible)\b|n't\b)[^,;.:]{0,40}$", re.IGNORECASE)
+_CERTAIN = frozenset({"must", "should", "will", "to", "only"})
+"""Before ``be`` these leave no other answer, as ``could`` and ``may`` do."""
 _UNIT_AFTER = re.compile(
     r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
 )
@@ -69,7 +90,9 @@ def trailing_formula(line: str) -> str | None:
             or moment(rest.rstrip(" ."))
             or (isinstance(value, Items) and value.brackets in (RANGE, TO))
         ):
-            return None if is_denied(" ".join(words[:start])) or len(rest.strip(" .")) < 2 else rest
+            is_word = rest.strip(" .").isalpha() and not {*map(str.lower, words[:start])}.isdisjoint(_DOUBTS)
+            is_none = is_word or is_denied(f"{' '.join(words[:start])} ") or len(rest.strip(" .")) < 2
+            return None if is_none else rest
     return None
 
 
@@ -136,9 +159,10 @@ def _line_spans(line: str, heads: bool) -> Iterator[Span]:
         yield Span(letters.pop())
     if "$" not in line and "\\" not in line and not any(map(str.isdigit, line)):
         yield from _stated_words(line)
-    if equations := _EQUATIONS.search(line[-200:].rstrip(". ")):
+    end = line[-200:].rstrip(". ")
+    if (equations := _EQUATIONS.search(end)) and not _DENIES.search(end[: equations.start()]):
         yield Span(equations[0])
-    if "$" not in line and "\\begin" not in line and (formula := trailing_formula(line.rstrip("! "))):
+    if "$" not in line and "\\begin" not in line and (formula := trailing_formula(without_shout(line))):
         yield Span(formula)
 
 
@@ -162,8 +186,9 @@ def _stated_words(line: str) -> Iterator[Span]:
         return
     if len(words) < 3 or words[-1].isupper() or any(word.lower() in _DENIALS or word.endswith("n't") for word in words):
         return
-    before = words[-3:-1] if words[-2].lower() in ("a", "an", "on", "the") else words[-2:-1]
-    if before[0].lower() in ("is", "was", "are", "were", "be", "on"):
+    verb = len(words) - (3 if words[-2].lower() in ("a", "an", "on", "the") else 2)
+    is_said = words[verb].lower() in ("is", "was", "are", "were", "on")
+    if is_said or (words[verb].lower() == "be" and verb and words[verb - 1].lower() in _CERTAIN):
         yield Span(words[-1].strip("*_`'\""))
 
 

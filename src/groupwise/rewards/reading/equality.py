@@ -6,6 +6,7 @@ import re
 from fractions import Fraction
 from typing import Literal
 
+from groupwise.rewards.reading.intervals import statement
 from groupwise.rewards.reading.moments import AFTERNOON
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.quantities import Quantity, quantity
@@ -52,7 +53,7 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
         case (Formula(), Formula()):
             return _formulas(reference, answer)
         case (Formula() | Prose(), _) | (_, Formula() | Prose()):
-            return "unknown"
+            return "different" if _are_points(reference, answer) else "unknown"
         case (Items(), Grid()) | (Grid(), Items()):
             return _lists_and_grids(reference, answer, near)
         case (Items(), Quantity(name=name)) | (Quantity(name=name), Items()) if name:
@@ -125,6 +126,13 @@ def _has_relation(value: Value) -> bool:
     return isinstance(value, Formula) and bool(_RELATION.search(value.latex))
 
 
+def _are_points(reference: Value, answer: Value) -> bool:
+    """Says whether one is an inequality, and the other a set of numbers."""
+    sets = [side.items for side in (reference, answer) if isinstance(side, Items) and side.brackets in ("", "{}")]
+    are_numbers = bool(sets) and all(isinstance(point, Quantity) for point in sets[0])
+    return are_numbers and any(statement(side) for side in (reference, answer) if isinstance(side, Formula))
+
+
 def _is_ratio(text: str) -> bool:
     return not any(character.isalpha() for character in text) and text.count(":") == 1
 
@@ -186,7 +194,10 @@ def _ends(denominator: int) -> bool:
 def _formulas(reference: Formula, answer: Formula) -> Verdict:
     if not units_agree(reference.unit, answer.unit):
         return "different"
-    return "equal" if _squeezed(reference.latex) == _squeezed(answer.latex) else "unknown"
+    if _squeezed(reference.latex) == _squeezed(answer.latex):
+        return "equal"
+    one, other = statement(reference), statement(answer)
+    return "equal" if one is not None and one == other else "unknown"
 
 
 def _squeezed(latex: str) -> str:

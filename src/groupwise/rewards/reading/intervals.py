@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from groupwise.rewards.reading.quantities import quantity
 from groupwise.rewards.reading.values import Formula, Items, Value
 
 BRACKETS = ("()", "[]", "(]", "[)")
@@ -51,9 +52,16 @@ def joined(plain: str) -> str | None:
 
 
 def in_brackets(value: Value) -> str | None:
-    """Returns the interval, or the union of some, that an answer of inequalities means; None of any other value.
+    """Returns the interval, or the union of some, that an answer of inequalities means; None of any other value."""
+    found = statement(value)
+    return found[1] if found else None
 
-    A list of them without a word between them is a union.
+
+def statement(value: Value) -> tuple[str, str] | None:
+    """Returns the unknown of an answer of inequalities, and the interval or union in which it lies; None of any other
+    value.
+
+    A list of them without a word between them is a union, unless that is everything: ``x > 1, x < 3``.
     """
     texts = [one.latex for one in value.items if isinstance(one, Formula)] if isinstance(value, Items) else []
     if isinstance(value, Formula):
@@ -63,8 +71,11 @@ def in_brackets(value: Value) -> str | None:
     text = r" \lor ".join(texts)
     if len(text) > LONGEST or not _RELATION.search(text):
         return None
+    within = _intersection([_bounds(part) for part in texts]) if len(texts) == 2 else None
+    if within is not None and _is_below(within[1].low, within[1].high):
+        return within[0], str(within[1])
     found = _union(_without_builder(text))
-    return _written(found[1]) if found else None
+    return (found[0], _written(found[1])) if found else None
 
 
 def is_interval(value: Value) -> bool:
@@ -115,6 +126,12 @@ def _intersection(parts: Sequence[tuple[str, _Interval] | None]) -> tuple[str, _
     if one.high != "\\infty" or other.low != "-\\infty" or "-\\infty" in (one.low, other.high):
         return None
     return name, _Interval(one.low, other.high, one.brackets[0] + other.brackets[1])
+
+
+def _is_below(low: str, high: str) -> bool:
+    """Says whether both are numbers, the first of which is the smaller."""
+    one, other = quantity(low), quantity(high)
+    return one is not None and other is not None and one.value < other.value
 
 
 def _bounds(text: str) -> tuple[str, _Interval] | None:

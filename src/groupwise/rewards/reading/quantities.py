@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from groupwise.rewards.reading.notation import tidy
-from groupwise.rewards.reading.units import Unit, currency, read_unit
+from groupwise.rewards.reading.units import Unit, currency, is_known_unit, read_unit
 
 NUMBER_CHARACTERS = 200
 LARGEST_EXPONENT = 100
@@ -52,6 +52,7 @@ _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
     r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|:=)\s*"
 )
+_MINUS_LETTERS = re.compile(r"-(?P<letters>[a-z]{1,3})[ .]{0,3}")
 _BASE = re.compile(
     r"\(?(?P<digits>[0-9]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|\\text\{\s?(?P<word>two|three|eight|ten|sixteen)\s?\})\s?\}?"
 )
@@ -114,7 +115,7 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
         return None
     value = _value(match)
     rest = _UNIT_FRACTION.sub(r" \1/\2", plain[match.end() :])
-    if value is None or not _may_follow(rest):
+    if value is None or not _may_follow(rest) or _is_difference(rest):
         return None
     unit = read_unit(rest, is_apart=is_loose or rest[:1] in (" ", "-", ""))
     if unit is None:
@@ -132,6 +133,12 @@ def in_base(text: str) -> Quantity | None:
     match = _BASE.fullmatch(text)
     unit = f"base {match['base'] or _BASES[match['word']]}" if match else ""
     return Quantity(Fraction(match["digits"]), (unit,)) if match else None
+
+
+def _is_difference(rest: str) -> bool:
+    """Says whether letters behind a minus are variables: ``18-ab``, and not ``18-day``."""
+    match = _MINUS_LETTERS.fullmatch(rest)
+    return match is not None and not is_known_unit(match["letters"])
 
 
 def _may_follow(rest: str) -> bool:

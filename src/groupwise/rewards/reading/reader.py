@@ -143,7 +143,7 @@ def _fits(value: Value, kind: Kind) -> bool:
 
 def marked_answer(text: str, unmarked: bool = False) -> str | None:
     """The answer as written, by the first convention whose span can be read; see ``rewards.final_answer``."""
-    text = without_thinking(text[-TEXT_CHARACTERS:])
+    text = without_struck(without_thinking(text[-TEXT_CHARACTERS:]))
     first = None
     done: set[str] = set()
     for name, span in Reader().spans(text):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers
+from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers, without_shout
 from groupwise.rewards.reading.endings import GOES_ON, is_denied, sign_word
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import is_formula, understand
@@ -29,6 +29,11 @@ _LABEL = re.compile(
     r"\s*\\(?:text|mbox|textbf|textrm)\s?\{(?P<label>[^{}\n]{0,60}(?:[:：=]|(?<![a-z])(?:is|are|equals))\s*)\}\s*(?=\S)"
 )
 """``\text{The answer is }12`` in a box."""
+_OTHER_LABEL = re.compile(
+    r"\b(?:not|never|no|wrong|incorrect|false|than|least|most|over|under|above|below|between|except|without)\b|n't\b",
+    re.IGNORECASE,
+)
+"""What follows such a label is no answer: ``\\text{More than: }12``."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
 _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
@@ -99,13 +104,13 @@ def has_unit(reference: Reference | None) -> bool:
 
 def candidates(span: Span) -> Iterator[str]:
     """The texts that a span may mean, the whole of it first."""
-    text = span.text if span.is_marked or span.heads else span.text.rstrip("! ")
+    text = span.text if span.is_marked or span.heads else without_shout(span.text)
     if "\\boxed" in text or "\\fbox" in text:
         for box in CONVENTIONS["boxes"](text):
             yield ", ".join(box.joined) if box.is_list else box.text
             break
     label = _LABEL.match(text) if span.is_marked else None
-    if label:
+    if label and not _OTHER_LABEL.search(label["label"]):
         yield text[label.end() :]
     if span.is_marked and not label and (len(text) > 20 or "\n" in text or "####" in text):
         for name in ("hashes", "phrases"):

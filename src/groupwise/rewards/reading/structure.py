@@ -22,8 +22,13 @@ _BLOCK = re.compile(
 )
 
 _STRUCK = re.compile(
-    r"~~[^~\n]{1,200}~~|<(?P<tag>del|s|strike)>[^<\n]{0,200}</(?P=tag)>|\\sout\{[^{}\n]{1,100}\}", re.IGNORECASE
+    r"(?<![A-Za-z0-9_)\]}~=,;\\{&$])~~(?![\s~]|\\?(?:text|mbox|mathrm|q?quad|and|or)(?![a-z]))[^~\n]{1,200}(?<!\s)~~(?!~)"
+    r"|<(?P<tag>del|s|strike)>[^<\n]{0,200}</(?P=tag)>|\\sout\{[^{}\n]{1,100}\}",
+    re.IGNORECASE,
 )
+"""Two ``~`` within a formula are spaces of LaTeX: ``5~~\\text{or}~~7``."""
+_MARKS = re.compile(r"<[^<>\s]{1,20}>")
+"""Tokens that are no text, such as ``<pad>``."""
 
 
 def without_thinking(text: str, begins_inside: bool = False) -> str:
@@ -49,8 +54,13 @@ def without_thinking(text: str, begins_inside: bool = False) -> str:
 
 
 def without_struck(text: str) -> str:
-    """Returns a text without what its writer has struck out: ``~~11~~ 12``."""
-    return _STRUCK.sub("", text) if "~~" in text or "</" in text or "\\sout" in text else text
+    """Returns a text without what its writer has struck out: ``~~11~~ 12``. Where ``<s>`` and ``</s>`` stand around all
+    of it, they are a tokenizer's begin and end."""
+    if not ("~~" in text or "</" in text or "\\sout" in text):
+        return text
+    bare = _STRUCK.sub("", text)
+    is_sequence = "<s>" in text and not _MARKS.sub("", bare).strip()
+    return text if is_sequence else bare
 
 
 def opens_thinking(prompt: Text) -> bool:
