@@ -13,7 +13,8 @@ import tyro
 
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
 from groupwise.commands.option_names import NOT_OFFERED, OptionNames
-from groupwise.commands.option_values import CONFIG, parse_value, without_source
+from groupwise.commands.option_values import CONFIG, parse_value
+from groupwise.commands.recipe_module import without_source
 from groupwise.errors import UserError
 from groupwise.foreign import explain, refusal
 from groupwise.output.counting import counted
