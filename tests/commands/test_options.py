@@ -271,6 +271,14 @@ def test_what_a_recipe_file_says_in_its_hints_is_known(tmp_path):
         tune(replace(ONE, stages=(stage,)), ["--objective.share", "x"], "x")
 
 
+def test_a_hint_that_names_nothing_is_told(tmp_path):
+    (tmp_path / "own.py").write_text(OWN.replace("most: int | None", "most: Elsewhere"))
+    own = namespace_of(tmp_path / "own.py")["Own"]
+    stage = replace(GRPO, algorithm=replace(recipes.grpo, objective=own()))
+    with pytest.raises(UserError, match=r"hint that cannot be read \(name 'Elsewhere' is not defined\), .* TYPE_CHECK"):
+        tune(replace(ONE, stages=(stage,)), ["--steps", "2"], "x")
+
+
 def test_values_that_no_line_of_a_box_holds_are_named():
     with pytest.raises(UserError, match=r"^Error parsing --learner\.betas: .*; --help lists the options$"):
         tune(ONE, ["--learner.betas", "a\x1bq" * 30, "b'\"c"], "x")

@@ -62,7 +62,13 @@ class Options:
         # the one way to tyro's names and words; it is to go, in a major version
         with without_source(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            parser = tyro.extras.get_parser(self._view, default=self._default, use_underscores=True, config=CONFIG)
+            try:
+                parser = tyro.extras.get_parser(self._view, default=self._default, use_underscores=True, config=CONFIG)
+            except NameError as error:
+                raise UserError(
+                    f"a class of the recipe's has a hint that cannot be read ({error}), so there are no options; "
+                    "expected names that its file defines or imports, other than under TYPE_CHECKING"
+                ) from error
         self.actions: dict[str, Any] = {
             name.removeprefix("--"): action
             for action in parser._actions
