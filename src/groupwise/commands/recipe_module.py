@@ -20,7 +20,7 @@ _names: dict[str, Any] = {}
 def namespace_of(path: Path | str) -> dict[str, Any]:
     """Runs the file, and returns what it defines. Raises whatever it raises."""
     found = runpy.run_path(str(path), run_name=RECIPE_MODULE)
-    _names.update(found)
+    _names.update({name: value for name, value in found.items() if not name.startswith("__")})
     return found
 
 
