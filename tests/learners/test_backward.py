@@ -18,6 +18,7 @@ from groupwise.learners.backward import rows_without_gradient
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.placement import OneProcess
 from groupwise.learning.train_batch import TrainBatch
+from groupwise.learning.trainable import Network
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
 from groupwise.training.update import prepare
@@ -132,7 +133,7 @@ def test_what_no_gradient_comes_to_stays(open_learner: Open, groups: list[Group]
 
 @pytest.mark.parametrize("network", ["head", "own"])
 def test_a_critic_without_a_gradient_is_let_go_and_moves_on(
-    open_learner: Open, groups: list[Group], monkeypatch: pytest.MonkeyPatch, network: str
+    open_learner: Open, groups: list[Group], monkeypatch: pytest.MonkeyPatch, network: Network
 ) -> None:
     """Its momentum moves it, as a gradient of zeros would; nothing of it stays whole that a step changes."""
     algorithm = replace(recipes.ppo, critic=replace(recipes.ppo.critic, network=network))
