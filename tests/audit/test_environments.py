@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from groupwise.audit.environments import PlayerFinding, audit_environment
+from groupwise.audit.environments import PlayerFinding, audit_environment, played
+from groupwise.audit.players import HOSTILE
 from groupwise.cli import main
 from groupwise.environments import Reply, Says, Turns
+from groupwise.environments.hosts import Worlds
 from groupwise.tasks.task import Task
 from groupwise.types import Example
 
@@ -68,6 +70,28 @@ def test_what_breaks_hears_much_or_changes_its_mind_is_named() -> None:
         findings["claims to have won"].examples[0]
         == "row:0: with the same seed and words it says something else at turn 1"
     )
+
+
+def test_an_episode_that_nobody_goes_on_with_is_closed_at_once(tmp_path: Path) -> None:
+    """Nothing else has to be asked for."""
+
+    def endless(row: Row, random: Random) -> Generator[Any, Reply, Any]:
+        try:
+            while True:
+                yield "and"
+        finally:
+            (tmp_path / "closed").touch()
+
+    episodes = Task("game", ROWS, environment=endless, turns=Turns(most=1, processes=1)).episodes
+    assert episodes is not None
+    worlds, until = Worlds(endless, episodes.turns), time.monotonic() + 120.0
+    try:
+        assert played(worlds, episodes, ROWS[0], HOSTILE[0], 0, 1.0).stop == "turns"
+        while not (tmp_path / "closed").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (tmp_path / "closed").exists()
+    finally:
+        worlds.close()
 
 
 def test_tools_are_called_wrongly_too_and_what_gives_no_reward_has_no_verdict() -> None:

@@ -13,8 +13,8 @@ from groupwise import HeldOut, NewModel, OnPolicy, Run, Stage, recipes, tasks
 from groupwise.algorithm import ClippedRatio
 from groupwise.commands.flags import Flag
 from groupwise.commands.option_files import read_options
-from groupwise.commands.option_values import RECIPE_MODULE
 from groupwise.commands.options import Options, tune
+from groupwise.commands.recipe_module import RECIPE_MODULE, namespace_of
 from groupwise.config.describe import describe, differences
 from groupwise.errors import UserError
 
@@ -239,6 +239,49 @@ def test_a_slot_that_a_recipe_file_defines_itself_has_options():
     tuned = tune(replace(ONE, stages=(stage,)), ["--objective.extra", "0.25", "--steps", "2"], "x").stages[0]
     assert (tuned.algorithm.objective, tuned.steps) == (own(extra=0.25), 2)
     assert RECIPE_MODULE not in sys.modules
+
+
+OWN = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from groupwise.algorithm import ClippedRatio
+
+@dataclass(frozen=True)
+class Depth:
+    most: int | None = None
+
+@dataclass(frozen=True)
+class Own(ClippedRatio):
+    depth: Depth = Depth()
+    share: Annotated[float, "[0, 1]"] = 0.5
+    kind: Literal["a", "b's"] = "a"
+"""
+
+
+def test_what_a_recipe_file_says_in_its_hints_is_known(tmp_path):
+    """Also where they are text, as behind ``from __future__ import annotations``."""
+    (tmp_path / "own.py").write_text(OWN)
+    own = namespace_of(tmp_path / "own.py")["Own"]
+    stage = replace(GRPO, algorithm=replace(recipes.grpo, objective=own()))
+    given = ["--depth.most", "3", "--objective.share", "0.25", "--objective.kind", "b's"]
+    found = tune(replace(ONE, stages=(stage,)), given, "x").stages[0].algorithm.objective
+    assert (found.depth.most, found.share, found.kind) == (3, 0.25, "b's")
+    with pytest.raises(UserError, match=r"objective\.share is 'x'; expected a number$"):
+        tune(replace(ONE, stages=(stage,)), ["--objective.share", "x"], "x")
+
+
+def test_a_hint_that_names_nothing_is_told(tmp_path):
+    (tmp_path / "own.py").write_text(OWN.replace("most: int | None", "most: Elsewhere"))
+    own = namespace_of(tmp_path / "own.py")["Own"]
+    stage = replace(GRPO, algorithm=replace(recipes.grpo, objective=own()))
+    with pytest.raises(UserError, match=r"hint that cannot be read \(name 'Elsewhere' is not defined\), .* TYPE_CHECK"):
+        tune(replace(ONE, stages=(stage,)), ["--steps", "2"], "x")
+
+
+def test_values_that_no_line_of_a_box_holds_are_named():
+    with pytest.raises(UserError, match=r"^Error parsing --learner\.betas: .*; --help lists the options$"):
+        tune(ONE, ["--learner.betas", "a\x1bq" * 30, "b'\"c"], "x")
 
 
 class Bounds(NamedTuple):

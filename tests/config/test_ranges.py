@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import runpy
 from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,6 +166,37 @@ def test_a_class_of_the_users_own_has_finite_numbers() -> None:
     refuse_numbers(Mine(3.0), "--")
     with pytest.raises(UserError, match=r"--mine\.shift is inf; expected a finite number"):
         refuse_numbers(Mine(INFINITE), "--mine.")
+
+
+OWN = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from groupwise.algorithm import ClippedRatio
+
+@dataclass(frozen=True)
+class Own(ClippedRatio):
+    share: Annotated[float, "[0, 1]"] = 0.5
+    kind: Literal["one", "other"] = "one"
+    nowhere: Elsewhere = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"low": -5.0}, "--low is -5.0; expected a number, at least 0"),
+        ({"share": 2.0}, "--share is 2.0; expected a number, at least 0 and at most 1"),
+        ({"kind": "two"}, "--kind is 'two'.* expected one or other"),
+    ],
+)
+def test_a_class_of_a_file_that_was_run_has_its_ranges(tmp_path: Path, given: dict[str, Any], said: str) -> None:
+    """Its hints are text, and the file is no module; that of one field names nothing."""
+    (tmp_path / "own.py").write_text(OWN)
+    own = runpy.run_path(str(tmp_path / "own.py"), run_name="a_file")["Own"]
+    refuse_options(own(), "--")
+    with pytest.raises(UserError, match=said):
+        refuse_options(own(**given), "--")
 
 
 def test_ends_of_an_interval() -> None:

@@ -8,6 +8,7 @@ import inspect
 import os
 import random as process_random
 import signal
+import struct
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import pytest
 import torch
 
 from groupwise.environments import Ended, Reply, Says, Turns
-from groupwise.environments.hosts import Worlds
+from groupwise.environments.hosts import GRACE_SECONDS, Worlds
 from groupwise.environments.plain import Plain
 from groupwise.errors import UserError
 
@@ -316,6 +317,27 @@ def test_an_episode_has_so_many_seconds_in_all(opened: Callable[..., Worlds]) ->
 
     [answers] = played(opened(slow, episode_seconds=0.25), [{}], "abcdefghijkl")
     assert "s in all, more than 0.25" in answers[-1]["timeout"]
+
+
+def test_orders_that_wait_to_be_sent_cost_nobody_time(opened: Callable[..., Worlds]) -> None:
+    worlds = opened(echo)
+    number = worlds.begin({}, 1)
+    for _ in range(2):
+        worlds.hosts[0].since -= 3600.0  # whoever plays does something else for an hour
+        answers = worlds.hear(PATIENCE)
+        assert [said(plain) for who, plain, _ in answers if who == number] in (["hello"], ["0: a"])
+        worlds.say(number, Reply("a"))
+
+
+def test_the_time_of_the_one_that_runs_counts(opened: Callable[..., Worlds]) -> None:
+    """The answer of another, whose time is nearly over, may wait for its."""
+    worlds = opened(echo, reply_seconds=30.0, episode_seconds=40.0)
+    host, numbers = worlds.hosts[0], [worlds.begin({}, 1), worlds.begin({}, 2)]
+    host.episodes[numbers[0]].seconds = 39.0
+    host.start()
+    assert host.deadline - host.since == pytest.approx(1.0 + GRACE_SECONDS)
+    struct.pack_into("q", host.mark, 0, numbers[1])
+    assert host.deadline - host.since == pytest.approx(30.0 + GRACE_SECONDS)
 
 
 def test_what_hangs_while_it_is_closed_harms_nobody(opened: Callable[..., Worlds]) -> None:

@@ -32,6 +32,9 @@ MEANT: list[tuple[Callable[[], Any], str, Any]] = [
     (lambda: spaces.MultiBinary((1, 2)), "0 1", [[0, 1]]),
     (pair, "push 0.5, then -1", [0.5, -1]),
     (pair, "[5e-1, 0]", [0.5, 0]),
+    (pair, ".5 -.25", [0.5, -0.25]),
+    (pair, "\u22120.5, \u2212.25", [-0.5, -0.25]),
+    (lambda: spaces.Discrete(4), "door 1.2.3", 3),
     (lambda: spaces.Box(-1, 1, (), numpy.float32), "0.5", 0.5),
     (lambda: spaces.Box(0, 255, (2,), numpy.uint8), "0 255", [0, 255]),
     (lambda: spaces.Text(3), "abc", "abc"),
@@ -72,6 +75,9 @@ WRONG: list[tuple[Callable[[], Any], str, str]] = [
     (several, '{"move": 1, "force": [["x", 0], "a"]}', "expected numbers of Box"),
     (several, '{"move": 1, "force": [[NaN, 0], "a"]}', "is not of Box"),
     (several, '{"move": 1, "force": [[0, 0], 5]}', "is not of Text"),
+    (several, f'{{"move": 1, "force": [[1{"0" * 400}, 0], "a"]}}', "expected numbers of Box"),
+    (lambda: spaces.Box(0, 255, (2,), numpy.uint8), "1e300 0", "is not of Box(0, 255, (2,), uint8)"),
+    (lambda: spaces.MultiBinary(2), "1e999 0", "is not of MultiBinary(2)"),
     (several, "[" * 100_000, "expected JSON for Dict("),
 ]
 

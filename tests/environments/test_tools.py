@@ -295,6 +295,9 @@ def test_a_row_selects_tools() -> None:
     assert texts(heard) == ["error: there is no tool wait; there is calculate"]
     with pytest.raises(UserError, match=r"tool_selection names search; the task's tools are calculate, wait"):
         tools.schemas({"tool_selection": ["search"]})
+    for wrong in (3, [3], [["wait"]], True, float("nan")):
+        with pytest.raises(UserError, match=r"tool_selection holds .*; expected the names of tools"):
+            tools.schemas({"tool_selection": wrong})
     for names in ("wait", numpy.array(["wait"]), '["wait"]', ("wait",)):  # as files and their readers have them
         assert [schema["function"]["name"] for schema in tools.schemas({"tool_selection": names})] == ["wait"]
     for names in ([], "", None, numpy.array([])):

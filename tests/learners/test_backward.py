@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from groupwise import recipes
 from groupwise.algorithm import Algorithm, ConstantLength, Entropy
@@ -18,6 +18,7 @@ from groupwise.learners.backward import rows_without_gradient
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.placement import OneProcess
 from groupwise.learning.train_batch import TrainBatch
+from groupwise.learning.trainable import Network
 from groupwise.tasks.task import Task
 from groupwise.training.stage import Stage
 from groupwise.training.update import prepare
@@ -77,6 +78,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "many micro-batches": {"dtype": "float64", "tokens_per_micro_batch": 25},
     "adapters": {"dtype": "float64", "lora": Lora(rank=2)},
     "half precision": {"dtype": "bfloat16"},
+    "an optimizer of 8 bits": {"dtype": "float64", "optimizer_bits": 8, "weight_decay": 0.1},
 }
 
 
@@ -84,7 +86,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def test_steps_are_those_of_zeros_that_are_sent(
     open_learner: Open, groups: list[Group], monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    """Three steps: one of both kinds of groups, one of silent groups alone, where momentum moves, and another."""
+    """Steps of silent groups alone, first and where momentum moves, and of both kinds of groups."""
     silent, draws = [group for number, group in enumerate(groups) if number % 2], []
     for plain in (False, True):
         learner = open_learner(**options)
@@ -92,10 +94,10 @@ def test_steps_are_those_of_zeros_that_are_sent(
         if plain:
             monkeypatch.setattr(backward, "rows_without_gradient", lambda batch, algorithm: frozenset())
             monkeypatch.setattr(OneProcess, "silent", lambda self, cotangent: False)
-        draws.append([learned(learner, DR_GRPO, own) for own in (groups, silent, groups)])
+        draws.append([learned(learner, DR_GRPO, own) for own in (silent, groups, silent, groups)])
     for found, expected in zip(*draws, strict=True):
         alike(found, expected, 0.02 if "bfloat16" in options.values() else 1e-9)
-    moved = draws[0][1]["parameter model.embed_tokens.weight"] - draws[0][0]["parameter model.embed_tokens.weight"]
+    moved = draws[0][2]["parameter model.embed_tokens.weight"] - draws[0][1]["parameter model.embed_tokens.weight"]
     assert moved.any() or "lora" in options
 
 
@@ -106,10 +108,48 @@ def test_silent_groups_stay_forward(open_learner: Open, groups: list[Group], sen
     assert rows_without_gradient(batch, DR_GRPO) == frozenset([3, 4, 5, 9, 10, 11, 15, 16, 17])
     learner.accumulate(batch, DR_GRPO)
     assert sent == [9]
-    learner.discard()
+    learner.step(batch.count, 1e-3)
     sent.clear()
     learner.accumulate(batch_of(DR_GRPO, learner, groups[1::2]), DR_GRPO)
     assert sent == []
+
+
+def test_before_a_first_step_all_goes_backward(open_learner: Open, groups: list[Group], sent: list[int]) -> None:
+    """Nobody knows yet which parameters a gradient comes to; and a trial of a first step is one."""
+    learner = open_learner(dtype="float64")
+    learner.accumulate(batch_of(DR_GRPO, learner, groups[1::2]), DR_GRPO)
+    assert sent == [9]
+
+
+def test_what_no_gradient_comes_to_stays(open_learner: Open, groups: list[Group]) -> None:
+    """Such as what a model has beside its text: silent groups let no weights decay that others do not."""
+    learner = open_learner(dtype="float64", weight_decay=0.1)
+    learner.model.beside = nn.Parameter(torch.ones(3, dtype=torch.float64))
+    learner.start_stage(None)
+    for own in (groups[1::2], groups, groups[1::2]):
+        learned(learner, DR_GRPO, own)
+    assert learner.model.beside.tolist() == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("network", ["head", "own"])
+def test_a_critic_without_a_gradient_is_let_go_and_moves_on(
+    open_learner: Open, groups: list[Group], monkeypatch: pytest.MonkeyPatch, network: Network
+) -> None:
+    """Its momentum moves it, as a gradient of zeros would; nothing of it stays whole that a step changes."""
+    algorithm = replace(recipes.ppo, critic=replace(recipes.ppo.critic, network=network))
+    learner = open_learner(dtype="float64")
+    learner.start_stage("" if algorithm.needs_reference else None, network)
+    batch, gone = batch_of(algorithm, learner, groups), list[Any]()
+    monkeypatch.setattr(OneProcess, "let_go", lambda self, model: gone.append(model))
+    learner.accumulate(batch, algorithm)
+    learner.step(batch.count, 1e-3, 1e-3)
+    assert learner._critic is not None
+    before, critic = learner._critic.head.weight.clone(), learner._critic
+    assert gone == []
+    learner.backward(batch.rollouts, 1.0, lambda rows, said: said.map(torch.zeros_like), algorithm.outputs)
+    assert [id(model) for model in gone] == [id(each) for each in (learner.model, critic.head, critic.trunk)]
+    learner.step(batch.count, 1e-3, 1e-3)
+    assert (critic.head.weight != before).any()
 
 
 TERMS = {

@@ -156,6 +156,37 @@ def test_what_was_learned_of_memory_survives_a_restart(open_learner: Callable[..
     assert smaller.budget.tokens == 50
 
 
+def test_more_tokens_can_be_asked_for_where_memory_never_ran_out(open_learner: Callable[..., LocalLearner]) -> None:
+    learner = open_learner(threads=1, tokens_per_micro_batch=100)
+    learner.start_stage(None)
+    for tokens, expected in ((400, 400), (50, 50)):
+        other = open_learner(threads=1, tokens_per_micro_batch=tokens)
+        other.start_stage(None)
+        other.load_state(learner.state())
+        assert other.budget.tokens == expected
+    earlier = {name: value for name, value in learner.state().items() if name != "tokens_asked"}
+    other = open_learner(threads=1, tokens_per_micro_batch=400)  # of a checkpoint that does not say it
+    other.start_stage(None)
+    other.load_state(earlier)
+    assert other.budget.tokens == 100
+
+
+@pytest.mark.parametrize("of_scores", [False, True], ids=["policy", "scorer"])
+def test_a_rehearsal_goes_backward(
+    tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch, of_scores: bool
+) -> None:
+    local = Local(device="cpu", threads=1)
+    learner: Any = local.open_scorer(tiny_model) if of_scores else local.open(tiny_model)
+    learner.start_stage(None)
+
+    def out_of_memory(*given: Any, **options: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch.autograd, "backward", out_of_memory)
+    with pytest.raises(UserError, match="memory ran out on"):
+        learner.memory.rehearse(flatten(random_groups(groups=1, size=1)), frozenset())
+
+
 def test_a_rehearsal_leaves_nothing_behind(
     tiny_model: Path, random_groups: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

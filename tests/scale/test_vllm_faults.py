@@ -123,6 +123,18 @@ def test_one_answer_in_three_is_spoilt(place: Place, expected: Found, name: str)
     assert place.notes == []
 
 
+@pytest.mark.parametrize("end", [0, -3])
+def test_weights_that_drew_nothing_are_not_those_of_a_completion(place: Place, expected: Found, end: int) -> None:
+    """Such as those that a server had when a request came, and no more when its first token was drawn."""
+    server = place.serve()
+    engine = place.loaded()
+    engine.known.add(9)
+    nothing = {"version": "9", "start": 0, "end": end}
+    server.faults.spoils = lambda choice: choice | {"weight_versions": [nothing, *choice["weight_versions"]]}
+    server.faults.spoils_every = 1
+    same(drawn(engine, FEW), expected, FEW)
+
+
 @pytest.mark.parametrize("name", ["half a JSON", "a page", "no ids", "an infinite one", "an end by force"])
 def test_every_answer_is_spoilt(place: Place, name: str) -> None:
     """The run ends with one line."""

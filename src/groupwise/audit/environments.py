@@ -127,6 +127,7 @@ def played(
         return PlayedEpisode(said, "turns", earned, False)
     finally:
         worlds.close_episode(number)
+        worlds.flush()
 
 
 def _ended(said: list[Plain], answer: Plain, earned: float, correct_at: float) -> PlayedEpisode:

@@ -148,14 +148,13 @@ def _recipe(name: str, settings: Any) -> Corpus:
         found: Corpus = settings.PRESETS[name]
         return found
     if name.endswith(".py"):
-        import runpy
-
         from groupwise.commands.recipe_file import errors_in
+        from groupwise.commands.recipe_module import namespace_of
 
         if not Path(name).is_file():
             raise UserError(f"{name}: no such recipe file; expected a Python file that defines corpus = Corpus(...)")
         with errors_in(Path(name)):
-            made = runpy.run_path(name, run_name="groupwise_recipe").get("corpus")
+            made = namespace_of(name).get("corpus")
         if not isinstance(made, settings.Corpus):
             raise UserError(f"{name}: defines no corpus = Corpus(...); see groupwise.corpus.settings")
         return made

@@ -25,14 +25,22 @@ def told(box: str) -> str:
         if option and text[option.end() :].startswith(words):
             return f"{option[1]} is {text[option.end() + len(words) :]}; expected {expected}"
     several = TUPLE.match(text)
-    if several and ("int" in several[3] or "float" in several[3]):
-        given = " ".join(str(each) for each in ast.literal_eval(several[2]))
+    if several and ("int" in several[3] or "float" in several[3]) and (values := _values(several[2])):
+        given = " ".join(values)
         return f"{several[1]} is {given}; expected {'' if 'float' in several[3] else 'whole '}numbers"
     choice = NO_CHOICE.match(text)
-    if choice:
-        names = [str(each) for each in ast.literal_eval(choice[3])]
+    if choice and (names := _values(choice[3])):
         return f"{choice[2]} is {choice[1]}; expected {' or '.join(filter(None, (', '.join(names[:-1]), names[-1])))}"
     return text + MORE
+
+
+def _values(text: str) -> list[str]:
+    """Returns what a list or a tuple holds that tyro shows as Python writes it; nothing where a line of the box ended
+    amid an escape."""
+    try:
+        return [str(each) for each in ast.literal_eval(text)]
+    except (SyntaxError, ValueError):
+        return []
 
 
 def _unboxed(text: str) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
-from collections.abc import Iterator, Sequence
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Any
 
 import tyro
 
 from groupwise.commands.option_errors import told
+from groupwise.commands.recipe_module import without_source
 from groupwise.errors import UserError
 
 CONFIG = (
@@ -20,9 +19,6 @@ CONFIG = (
     tyro.conf.SuppressFixed,
     tyro.conf.FlagConversionOff,
 )
-
-RECIPE_MODULE = "groupwise_recipe"
-"""The name that a recipe file is run under."""
 
 
 def parse_value(view: type, default: Any, arguments: Sequence[str], program: str) -> Any:
@@ -37,16 +33,3 @@ def parse_value(view: type, default: Any, arguments: Sequence[str], program: str
         if not end.code:
             raise
         raise UserError(told(said.getvalue())) from None
-
-
-@contextlib.contextmanager
-def without_source() -> Iterator[None]:
-    """Tells tyro, which looks for what a class says of its fields, that a recipe file's own classes have no source: the
-    file was run, and is no module."""
-    module = ModuleType(RECIPE_MODULE)
-    module.__file__ = f"<{RECIPE_MODULE}>"
-    sys.modules[RECIPE_MODULE] = module
-    try:
-        yield
-    finally:
-        del sys.modules[RECIPE_MODULE]

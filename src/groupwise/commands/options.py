@@ -13,7 +13,8 @@ import tyro
 
 from groupwise.commands.flags import Flag, flags_of, twice, with_place, words_of
 from groupwise.commands.option_names import NOT_OFFERED, OptionNames
-from groupwise.commands.option_values import CONFIG, parse_value, without_source
+from groupwise.commands.option_values import CONFIG, parse_value
+from groupwise.commands.recipe_module import without_source
 from groupwise.errors import UserError
 from groupwise.foreign import explain, refusal
 from groupwise.output.counting import counted
@@ -61,7 +62,13 @@ class Options:
         # the one way to tyro's names and words; it is to go, in a major version
         with without_source(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            parser = tyro.extras.get_parser(self._view, default=self._default, use_underscores=True, config=CONFIG)
+            try:
+                parser = tyro.extras.get_parser(self._view, default=self._default, use_underscores=True, config=CONFIG)
+            except NameError as error:
+                raise UserError(
+                    f"a class of the recipe's has a hint that cannot be read ({error}), so there are no options; "
+                    "expected names that its file defines or imports, other than under TYPE_CHECKING"
+                ) from error
         self.actions: dict[str, Any] = {
             name.removeprefix("--"): action
             for action in parser._actions

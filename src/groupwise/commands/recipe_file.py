@@ -4,7 +4,6 @@ are options."""
 from __future__ import annotations
 
 import inspect
-import runpy
 import sys
 import traceback
 import typing
@@ -17,6 +16,7 @@ from types import NoneType, UnionType
 from typing import Any
 
 import groupwise
+from groupwise.commands.recipe_module import namespace_of
 from groupwise.errors import UserError
 from groupwise.foreign import trains_elsewhere
 from groupwise.output.printable import visible
@@ -81,7 +81,7 @@ def read(path: Path, taken: Sequence[str], new_parser: Callable[[], ArgumentPars
         )
     sys.path.insert(0, str(path.parent.resolve()))
     with errors_in(path):
-        namespace = runpy.run_path(str(path), run_name="groupwise_recipe")
+        namespace = namespace_of(path)
     defined = namespace.get("run")
     parser = new_parser()
     if inspect.isfunction(defined):

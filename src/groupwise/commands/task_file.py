@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import runpy
 import sys
 from pathlib import Path
 from typing import Any
 
 from groupwise.commands.recipe_file import errors_in
+from groupwise.commands.recipe_module import namespace_of
 from groupwise.errors import UserError
 from groupwise.runs.recipe import Run
 from groupwise.tasks.task import Task
@@ -30,7 +30,7 @@ def read_task(spec: str) -> Task:
         raise UserError(f"{path}: no such file; expected a Python file that defines {EXPECTED}")
     sys.path.insert(0, str(path.parent.resolve()))
     with errors_in(path):
-        namespace = runpy.run_path(str(path), run_name="groupwise_recipe")
+        namespace = namespace_of(path)
         found = _named(namespace, name) if name else _only(namespace)
         if isinstance(found, Run):
             tasks = [stage.task for stage in found.stages]

@@ -8,15 +8,17 @@ command line, a file of options, Python.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from numbers import Integral, Real
-from types import UnionType
+from types import FunctionType, ModuleType, SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal
 
 from groupwise.errors import UserError
@@ -100,11 +102,26 @@ def _choices(kind: type[Any]) -> Mapping[str, tuple[Any, ...]]:
 
 
 def _hints(kind: type[Any]) -> Mapping[str, Any]:
-    try:
-        hints: Mapping[str, Any] = typing.get_type_hints(kind, include_extras=True)
-    except (NameError, TypeError):  # a class of the user's own, whose names are not there at run time
-        hints = {}
+    hints: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        names = _names_around(base)
+        hints |= {name: _hint(said, names) for name, said in inspect.get_annotations(base).items()}
     return {each.name: hints.get(each.name) for each in fields(kind)}
+
+
+def _names_around(kind: type[Any]) -> dict[str, Any]:
+    """What the hints of a class can name: what its module has, or the file that it was run in."""
+    made = vars(kind).get("__init__")
+    around = made.__globals__ if isinstance(made, FunctionType) else {}
+    return {**around, **vars(sys.modules.get(kind.__module__, ModuleType("")))}
+
+
+def _hint(said: Any, names: dict[str, Any]) -> Any:
+    one = SimpleNamespace(__annotations__={"hint": said})
+    try:
+        return typing.get_type_hints(one, names, include_extras=True)["hint"]
+    except Exception:  # one of the user's own, whose names are not there at run time, or are something else
+        return None
 
 
 def _allowed(hint: Any) -> Iterator[Any]:

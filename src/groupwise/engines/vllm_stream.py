@@ -260,7 +260,7 @@ class VLLMStream(Stream):
             end = min(int(each["end"]), length)
             if not number.isdecimal() or int(number) not in self._means.known:
                 old.append(number)
-            elif not spans or end > spans[-1][1]:
+            elif end > (spans[-1][1] if spans else 0):  # others drew nothing of it
                 spans.append((int(number), end))
         if old or not spans or spans[-1][1] != length:
             self._means.renew(server, updates)

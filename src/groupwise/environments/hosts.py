@@ -67,7 +67,9 @@ class Host:
         self.asked: list[int] = []
         """Episodes whose answers are to come, in the order of what was sent."""
         self.since = 0.0
-        """When the first of them was begun."""
+        """When the first of them was begun: sent, where nothing else was asked."""
+        self._waits = False
+        """Whether nothing of what is asked was sent yet."""
         self._unsent = bytearray()
         self._forks: ForkServer | None = None
         self._worker: Worker | None = None
@@ -100,8 +102,7 @@ class Host:
             struct.pack_into("q", self.mark, 0, NOBODY)
             self._worker = self._forks.new_worker()
             self._worker.connection.setblocking(False)
-        if not self.asked:
-            self.since = time.monotonic()
+        self._waits = self._waits or not self.asked
         self.asked.append(number)
         self._unsent += data
         if len(self._unsent) > SENT_TOGETHER:
@@ -109,6 +110,8 @@ class Host:
 
     def flush(self) -> None:
         """Sends as much of what was ordered as the process takes: at the latest where its answers are waited for."""
+        if self._waits and self._unsent:
+            self.since, self._waits = time.monotonic(), False
         while self._unsent and self._worker is not None:
             try:
                 sent = self._worker.connection.send(memoryview(self._unsent)[: 1 << 20])
@@ -141,10 +144,16 @@ class Host:
 
     @property
     def deadline(self) -> float:
-        """Returns when what is asked now must be answered."""
-        first = self.episodes.get(self.asked[0])
-        left = self.turns.episode_seconds - (first.seconds if first is not None else 0.0)
+        """Returns when what is asked now must be answered. Answers before that of the episode that runs may wait to be
+        sent with it, so that its own time counts."""
+        running = self._running()
+        now = self.episodes.get(running if running in self.episodes else self.asked[0])
+        left = self.turns.episode_seconds - (now.seconds if now is not None else 0.0)
         return self.since + max(0.0, min(self.turns.reply_seconds, left)) + GRACE_SECONDS
+
+    def _running(self) -> int:
+        """Returns the number of the episode that runs right now; NOBODY: none does."""
+        return int(struct.unpack_from("q", self.mark, 0)[0])
 
     def _heard(self, number: int, plain: Plain, seconds: float) -> Iterator[Answer]:
         self.asked.remove(number)
@@ -176,7 +185,7 @@ class Host:
     def _killed(self, how: str) -> Iterator[Answer]:
         """Ends the process; who ran in it is at fault, and the others are played again."""
         assert self._forks is not None
-        running = struct.unpack_from("q", self.mark, 0)[0]
+        running = self._running()
         place = self._forks.end_worker() if self._forks.worker is not None else ""
         self._worker, self._unsent = None, bytearray()
         at_fault = running if running in self.episodes else self.asked[0]

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -73,7 +73,7 @@ class Tools:
     def selected(self, row: Mapping[str, Any]) -> list[Tool]:
         """The tools of a row: all, or those that verl's ``extra_info.tool_selection`` names. Raises UserError."""
         given = settings_of(row, "tool_selection")
-        names = ([given] if given else []) if isinstance(given, str | None) else list(given)
+        names = ([given] if given else []) if isinstance(given, str | None) else _listed(given)
         if not names:
             return list(self.tools)
         by_name = {function_of(tool.schema)["name"]: tool for tool in self.tools}
@@ -85,6 +85,15 @@ class Tools:
     def __call__(self, row: Mapping[str, Any], random: Random) -> Episode:
         toolbox = Toolbox(self.selected(row), settings_of(row, "tools_kwargs"), self)
         return toolbox.episode()
+
+
+def _listed(given: Any) -> list[str]:
+    """The names that a row's column lists. Raises UserError for anything else than names."""
+    names = list(given) if isinstance(given, Iterable) else [given]
+    wrong = next((name for name in names if not isinstance(name, str)), None)
+    if wrong is not None:
+        raise UserError(f"tool_selection holds {short(wrong)!r}; expected the names of tools")
+    return names
 
 
 @dataclass

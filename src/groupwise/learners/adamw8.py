@@ -34,6 +34,11 @@ class AdamW8:
     def _parameters(self) -> Iterator[nn.Parameter]:
         return (parameter for group in self.param_groups for parameter in group["params"])
 
+    def has_learned(self, parameter: nn.Parameter) -> bool:
+        """Says whether a gradient other than 0 ever came to this parameter: its second moment tells."""
+        states = dict(zip(map(id, self._parameters()), self.states, strict=True))
+        return bool(states[id(parameter)].parts[-1].any())
+
     @torch.no_grad()
     def step(self) -> None:
         """Updates every parameter that has a gradient, at its group's ``lr``."""

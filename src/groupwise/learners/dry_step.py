@@ -118,18 +118,20 @@ class LocalMemory:
 def dry_step(
     learner: TrialLearner, rollouts: Sequence[Rollout], outputs: frozenset[str], together: Sequence[int] | None
 ) -> None:
-    """Goes forward and backward with no coefficient, beside as much as gradients and AdamW's state will hold. Repeated
-    with smaller micro-batches where memory runs out. Raises UserError where not even one completion fits."""
+    """Goes forward and backward with coefficients of 1, beside as much as gradients and AdamW's state will hold, and
+    forgets the gradient. Repeated with smaller micro-batches where memory runs out. Raises UserError where not even
+    one completion fits."""
     asked = {"logprobs", *outputs}
 
-    def nothing(rows: Sequence[int], said: Outputs) -> Outputs:
-        return Outputs(**{name: torch.zeros_like(vars(said)[name]) for name in asked})
+    def ones(rows: Sequence[int], said: Outputs) -> Outputs:
+        """Of zeros nothing would go backward."""
+        return Outputs(**{name: torch.ones_like(vars(said)[name]) for name in asked})
 
     while True:
         try:
             with torch.random.fork_rng(), no_more_than_free(learner.device):
                 held = torch.empty(int(state_bytes(learner)), dtype=torch.uint8, device=learner.device)
-                learner.backward(rollouts, 1.0, nothing, outputs, together)
+                learner.backward(rollouts, 1.0, ones, outputs, together)
                 del held
             return
         except MicroBatchTooLarge:

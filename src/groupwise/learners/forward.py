@@ -100,6 +100,13 @@ def new_critic(placement: Placement, policy: LanguageModel, own: bool, placed: b
     return critic
 
 
+def let_go(placement: Placement, policy: LanguageModel, critic: Critic | None) -> None:
+    """Drops what a forward pass without a backward one has left whole of networks whose parameters an update
+    changes."""
+    for model in (policy.model, *(() if critic is None else (critic.head, critic.trunk))):
+        placement.let_go(model)
+
+
 def model_of(network: Reference) -> Any:
     """Returns the model that a network computes with."""
     return (network.policy if isinstance(network, PastPolicy) else network).model

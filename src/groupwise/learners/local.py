@@ -18,7 +18,7 @@ from groupwise.learners.backward import CoefficientFunction, accumulate, send_ba
 from groupwise.learners.critic import Critic
 from groupwise.learners.device import pick_device
 from groupwise.learners.dry_step import LocalMemory
-from groupwise.learners.forward import known_reference, logprobs_of, model_of, new_critic, outputs_of, values_of
+from groupwise.learners.forward import known_reference, let_go, logprobs_of, model_of, new_critic, outputs_of, values_of
 from groupwise.learners.loading import context_of, generation_stops, load_policy, load_tokenizer, save_model
 from groupwise.learners.logprobs import LanguageModel
 from groupwise.learners.lora import Adapters, PastPolicy, dropping
@@ -179,9 +179,8 @@ class LocalLearner:
             plain = said.map(lambda tensor: tensor.detach().cpu())
             cotangent = self.placement.agreed(lambda: coefficients(rows, plain), plain, empty=not rows)
             loss = loss_of(self._policy.balance, rollouts, rows, count)
-            if loss is None and self.placement.silent(cotangent):
-                self._optimizer.fill()
-                return self.placement.let_go(self._policy.model)
+            if loss is None and self.placement.silent(cotangent) and self._optimizer.fill():
+                return let_go(self.placement, self._policy, self._critic)
             with self._inside(), dropping(self._adapters, self.version):
                 send_back(said, cotangent, loss)
 
@@ -271,8 +270,8 @@ class LocalLearner:
             "critic": self._critic.state_dict() if self._critic else None,
             "adapters": self._adapters.state() if self._adapters else None,
             "threads": self.threads,
-            "tokens_per_micro_batch": self.budget.tokens,
             "version": self.version,
+            **self.budget.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -290,7 +289,7 @@ class LocalLearner:
         self._optimizer.load_state_dict(state["optimizer"], self.placement.part)
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
-        self.budget.tokens = min(self.budget.tokens, state.get("tokens_per_micro_batch", self.budget.tokens))
+        self.budget.load_state(state)
 
     def _new_optimizer(self) -> Optimizer:
         networks = [self._policy.model, *([] if self._critic is None else [self._critic])]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -33,6 +34,17 @@ class MicroBatchBudget:
         placement: Placement = ONE_PROCESS,
     ) -> None:
         self.tokens, self.discard, self.note, self.placement = tokens, discard, note, placement
+        self._asked = tokens
+
+    def state(self) -> dict[str, int]:
+        """Returns what a continued run has to know."""
+        return {"tokens_per_micro_batch": self.tokens, "tokens_asked": self._asked}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Takes no more than what memory sufficed for where it ran out before; else as many as are asked for now."""
+        kept = state.get("tokens_per_micro_batch", self.tokens)
+        if kept < state.get("tokens_asked", kept + 1):
+            self.tokens = min(self.tokens, kept)
 
     def parts(
         self,

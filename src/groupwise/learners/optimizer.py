@@ -52,12 +52,22 @@ class Optimizer:
         self._hooks.append(parameter.register_post_accumulate_grad_hook(gather))
         return master
 
-    def fill(self) -> None:
-        """Gives the first network a gradient of zeros where it has none: its rows had nothing to say, and what AdamW
-        keeps of earlier steps still moves it."""
-        if all(parameter.grad is None for parameter in self.groups[0]):
-            for parameter in self.groups[0]:
-                parameter.grad = torch.zeros_like(parameter)
+    def fill(self) -> bool:
+        """Gives each network that has no gradient yet one of zeros, since what AdamW keeps of earlier steps still moves
+        it: its parameters that have learned before, since no gradient ever comes to others. Returns False where nobody
+        knows yet which do, before a first step."""
+        missing = [group for group in self.groups if group and all(parameter.grad is None for parameter in group)]
+        known = [[parameter for parameter in group if self._has_learned(parameter)] for group in missing]
+        if not all(known):
+            return False
+        for parameter in (parameter for group in known for parameter in group):
+            parameter.grad = torch.zeros_like(parameter)
+        return True
+
+    def _has_learned(self, parameter: nn.Parameter) -> bool:
+        if isinstance(self._adamw, AdamW8):
+            return self._adamw.has_learned(parameter)
+        return bool(self._adamw.state.get(parameter))
 
     def step(self, count: float, rates: Sequence[float]) -> tuple[list[float], bool]:
         """Makes one update, each group at its rate, and returns the groups' gradient norms and whether it was made.

@@ -105,6 +105,7 @@ def _link_to_rank_0(rank: int, store: Any) -> Connection | None:
     """Joins the others; None where rank 0 is over already. After a restart the store may still say where the rank 0
     before listened: then it is read again."""
     store.wait([TOLD], BEGINNING)
+    ours = code_fingerprint()  # who has met rank 0 is to say it at once
     until = time.monotonic() + BEGINNING.total_seconds()
     while True:
         told = json.loads(store.get(TOLD))
@@ -117,7 +118,7 @@ def _link_to_rank_0(rank: int, store: Any) -> Connection | None:
         host, port = address.rsplit(":", 1)
         try:
             link = Client((host, int(port)), authkey=key)
-            link.send((rank, code_fingerprint()))
+            link.send((rank, ours))
             break
         except (OSError, EOFError, AuthenticationError):
             if time.monotonic() > until:

@@ -63,9 +63,9 @@ class Ranks:
                 self._meet(door, key)
             join(self._store, 0, count, timeout_seconds, key)
         except BaseException as error:
-            told = self._explained(error) if of_transport(error) else error
+            found = self._explained(error) if of_transport(error) else error
             self.close()
-            raise told from None
+            raise found from None
 
     def _start(self, port: int) -> None:
         threads = str(max(1, torch.get_num_threads() // self.count))

@@ -217,7 +217,7 @@ class ScorerLearner:
 
     def state(self) -> dict[str, Any]:
         """Returns everything that ``write`` writes: tensors and plain values."""
-        kept = {"threads": self.threads, "tokens_per_micro_batch": self.budget.tokens, "version": self.version}
+        kept = {"threads": self.threads, "version": self.version, **self.budget.state()}
         return {"optimizer": self._optimizer.state_dict(), **kept}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
@@ -225,7 +225,7 @@ class ScorerLearner:
         self._optimizer.load_state_dict(state["optimizer"], self.placement.part)
         self.version = state["version"]
         self.threads = self.config.threads or state["threads"]
-        self.budget.tokens = min(self.budget.tokens, state.get("tokens_per_micro_batch", self.budget.tokens))
+        self.budget.load_state(state)
 
 
 def scores_of(hidden: Tensor, weight: Tensor) -> Tensor:

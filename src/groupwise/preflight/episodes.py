@@ -213,6 +213,7 @@ def _replayed(
                 return
     finally:
         worlds.close_episode(number)
+        worlds.flush()
 
 
 def _answer(episodes: EpisodeReward, number: int) -> tuple[Said | None, float]:

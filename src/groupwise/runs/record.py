@@ -26,16 +26,19 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "stages": _are_stages,
     "started": is_finite,
     "seconds": lambda value: value is None or is_finite(value),
-    "threads": lambda value: value is None or (is_finite(value) and isinstance(value, int)),
-    **dict.fromkeys(("changes", "continued", "resumed"), lambda value: isinstance(value, list | None)),
-    **dict.fromkeys(("reward_scales", "command", "evaluation_seconds"), lambda value: isinstance(value, dict | None)),
+    "threads": lambda value: is_finite(value) and isinstance(value, int) and value >= 0,
+    **dict.fromkeys(("changes", "continued", "resumed"), lambda value: isinstance(value, list)),
+    **dict.fromkeys(("reward_scales", "command", "evaluation_seconds"), lambda value: isinstance(value, dict)),
 }
 """What of a record is read again when a run goes on, and what it must be."""
+ALWAYS = ("recipe", "stages", "started")
+"""What every record has of these."""
 
 
 def damaged_parts(record: Mapping[str, Any]) -> list[str]:
     """Names what of a run's record is something else than a run writes there; nothing of no record at all."""
-    return [name for name, fits in KINDS.items() if not fits(record.get(name))] if record else []
+    read = [name for name in KINDS if name in record or name in ALWAYS] if record else []
+    return [name for name in read if not KINDS[name](record.get(name))]
 
 
 def is_record(record: Mapping[str, Any]) -> bool:

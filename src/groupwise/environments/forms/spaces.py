@@ -15,7 +15,8 @@ from typing import Any
 
 from groupwise.environments.arguments import short
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|(?<![\w.)])\.\d+)(?:[eE][-+]?\d+)?")
+_MINUS = "\u2212"  # as it is set in print
 MOST_LETTERS = 10_000  # of an answer, its last ones, in which numbers are looked for
 
 
@@ -37,7 +38,7 @@ def action_of(space: Any, text: str) -> Any:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{short(text)!r}; expected JSON for {space}") from error
         return _fitted(space, value)
-    numbers = [float(each) for each in _NUMBER.findall(text[-MOST_LETTERS:])]
+    numbers = [float(each) for each in _NUMBER.findall(text[-MOST_LETTERS:].replace(_MINUS, "-"))]
     if _is_discrete(space):
         if not numbers:
             raise ValueError(f"{short(text)!r} has no number; expected one {_range(space)}")
@@ -90,9 +91,10 @@ def _array(space: Any, value: Any) -> Any:
     try:
         given = numpy.asarray(value, dtype=float)
         shaped = given.reshape(space.shape)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{short(value)!r}; expected numbers of {space}") from error
-    found = shaped.astype(space.dtype)
+    with numpy.errstate(invalid="ignore", over="ignore"):  # looked at next
+        found = shaped.astype(space.dtype)
     if not numpy.array_equal(found.astype(float), shaped) and found.dtype.kind != "f":
         raise ValueError(f"{short(value)!r} is not of {space}")  # a fraction, or beyond what its integers hold
     return found
