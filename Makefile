@@ -1,5 +1,5 @@
 # make quickstart   from nothing to a better model, on a CPU, in minutes
-# make test         everything the software promises (WORKERS=3 processes, which suit two cores: many tests wait)
+# make test         everything the software promises (WORKERS=4 processes, which suit two cores: many tests wait)
 # make check        in a minute, before a commit: style, types, who imports whom, and the quick tests
 # make docs         a page for every method, from the recipes and the code (docs/methods), other systems' names, docs/numbers.md
 # make site         the pages as a site with a menu, links checked (build/site)
@@ -10,7 +10,7 @@
 # make bench        against TRL and vLLM on this CPU, and how cost grows (docs/speed.md); half an hour, nothing else running
 PYTHON ?= python3
 RECIPE ?= examples/quickstart.py
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: quickstart test test-vllm check docs site parity faults realmodel bench lint format clean
 
