@@ -12,6 +12,8 @@ from pyarrow import feather, ipc
 
 from groupwise.errors import UserError
 from groupwise.tasks.files import read_rows
+from groupwise.tasks.from_file import from_file
+from groupwise.tasks.shards import left_out
 
 ROWS = [{"prompt": "2+2=", "answer": "4"}, {"prompt": "3+3=", "answer": "6"}]
 
@@ -83,3 +85,14 @@ def test_what_must_be_unpacked_or_fetched_first_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
     with pytest.raises(UserError, match="git lfs pull"):
         read_rows(tmp_path / "a.parquet")
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    """An empty file is read; a file that is named is all there is."""
+    directory = folder(tmp_path / "data", ["train.jsonl", "test_prep.jsonl", "dev/a.jsonl", "more.jsonl"])
+    (directory / "empty.jsonl").touch()
+    assert left_out(str(directory)) == ["dev/a.jsonl", "test_prep.jsonl"]
+    said = from_file(directory, reward=lambda completion: 1.0).source
+    assert said.endswith("; not read, by their names: dev/a.jsonl, test_prep.jsonl")
+    for source in (directory / "test_prep.jsonl", directory / "dev", f"{directory}:test", "no/such"):
+        assert left_out(str(source)) == []

@@ -23,6 +23,7 @@ from groupwise.tasks.conventions import Reading, duplicates, examples, recognise
 from groupwise.tasks.files import read_rows
 from groupwise.tasks.golds import Structured
 from groupwise.tasks.held_out import held_out_sets
+from groupwise.tasks.shards import left_out
 from groupwise.tasks.shares import Share, epoch_size, weight_of
 from groupwise.tasks.task import Task
 from groupwise.tasks.weights import Turns
@@ -192,9 +193,10 @@ def _read(path: str, weight: float, reading: Reading, limit: int | None) -> _Fil
     repeated = duplicates(found)
     again = f", {repeated} of them asked before" if repeated else ""
     weighted = f", weight {weight:g}" if weight != 1 else ""
-    return _File(
-        path, found, weight, f"{path}: {counted(len(found), 'row')}{again}{weighted}; {convention.description}"
-    )
+    others = left_out(path)
+    unread = f"; not read, by their names: {', '.join(others)}" if others else ""
+    said = f"{path}: {counted(len(found), 'row')}{again}{weighted}; {convention.description}{unread}"
+    return _File(path, found, weight, said)
 
 
 def _who_says(

@@ -29,13 +29,7 @@ def shards(directory: Path, split: str) -> list[Path]:
     Names tell splits apart (``train-00000-of-00002.parquet``, ``test/a.jsonl``): with ``split``, its files alone; where
     nothing is said, all but those for tests and validation, if there are others. Raises UserError where there are none.
     """
-    files = [
-        file
-        for file in sorted(directory.rglob("*") if directory.is_dir() else ())
-        if file.is_file()
-        and file.name.lower().endswith(SHARDS)
-        and not any(part[0] in "._" for part in file.relative_to(directory).parts)
-    ]
+    files = _data_files(directory)
     if not files:
         raise UserError(
             f"{directory}: a directory without data; expected a file, a dataset saved by Dataset.save_to_disk, or "
@@ -51,6 +45,25 @@ def shards(directory: Path, split: str) -> list[Path]:
         told = f"the splits {', '.join(seen)}" if seen else "no splits by their names"
         raise UserError(f"{directory}: no split {wanted}; its files are of {told}; name one as {directory}:SPLIT")
     return chosen
+
+
+def left_out(source: str) -> list[str]:
+    """Returns the files of a folder that ``shards`` leaves out where no split is named: those for tests and
+    validation. None of what is no folder of shards."""
+    directory = Path(source).expanduser()
+    files = _data_files(directory)
+    read = shards(directory, "") if files else []
+    return [str(file.relative_to(directory)) for file in files if file not in read]
+
+
+def _data_files(directory: Path) -> list[Path]:
+    return [
+        file
+        for file in sorted(directory.rglob("*") if directory.is_dir() else ())
+        if file.is_file()
+        and file.name.lower().endswith(SHARDS)
+        and not any(part[0] in "._" for part in file.relative_to(directory).parts)
+    ]
 
 
 def _split_of(name: Path) -> str:
