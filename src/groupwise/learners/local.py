@@ -270,8 +270,8 @@ class LocalLearner:
             "critic": self._critic.state_dict() if self._critic else None,
             "adapters": self._adapters.state() if self._adapters else None,
             "threads": self.threads,
-            "version": self.version,
             **self.budget.state(),
+            "version": self.version,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:

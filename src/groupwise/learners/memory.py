@@ -37,14 +37,15 @@ class MicroBatchBudget:
         self._asked = tokens
 
     def state(self) -> dict[str, int]:
-        """Returns what a continued run has to know."""
-        return {"tokens_per_micro_batch": self.tokens, "tokens_asked": self._asked}
+        """Returns what a continued run has to know: how many were asked for, too, where memory did not suffice for
+        them."""
+        asked = {"tokens_asked": self._asked} if self.tokens < self._asked else {}
+        return {"tokens_per_micro_batch": self.tokens} | asked
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Takes no more than what memory sufficed for where it ran out before; else as many as are asked for now."""
-        kept = state.get("tokens_per_micro_batch", self.tokens)
-        if kept < state.get("tokens_asked", kept + 1):
-            self.tokens = min(self.tokens, kept)
+        if "tokens_asked" in state:
+            self.tokens = min(self.tokens, state["tokens_per_micro_batch"])
 
     def parts(
         self,

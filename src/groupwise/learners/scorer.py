@@ -217,7 +217,7 @@ class ScorerLearner:
 
     def state(self) -> dict[str, Any]:
         """Returns everything that ``write`` writes: tensors and plain values."""
-        kept = {"threads": self.threads, "version": self.version, **self.budget.state()}
+        kept = {"threads": self.threads, **self.budget.state(), "version": self.version}
         return {"optimizer": self._optimizer.state_dict(), **kept}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
