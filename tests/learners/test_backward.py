@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,7 +171,7 @@ def test_other_terms_learn_from_equal_rewards(
     assert sum(sent) == 18
 
 
-def test_a_wrong_guess_changes_nothing(open_learner: Open, groups: list[Group], tiny_model: Path) -> None:
+def test_a_wrong_guess_changes_nothing(open_learner: Open, groups: list[Group]) -> None:
     """Rows go apart from others by a guess, and backward by what the coefficients are."""
     found = []
     for guess in (frozenset(), frozenset(range(9))):
