@@ -192,12 +192,18 @@ def _questions(found: Found) -> str:
     return f"the questions' parts: {', '.join(sorted(set(found) - {'machine', 'versions', 'command'}))}"
 
 
+def _processes(found: Found) -> str:
+    times = found["times_as_long"]
+    return f"a step by {found['processes']} processes on as many cores: {times['step']:.2f} times as long as by one process"
+
+
 CLAIMS = (
     Claim("quickstart.json", _quickstart),
     Claim("cpu.json", _cpu, "make bench"),
     Claim("realmodel.json", _real_model, "make realmodel"),
     Claim("scaling.json", _scaling, page="speed"),
     Claim("silent_groups.json", _silent_groups, page="speed"),
+    Claim("processes.json", _processes, page="scale"),
     Claim("parity.json", _parity, "make parity"),
     Claim("faults.json", _faults, "make faults"),
     Claim("faults.json", _strangers, "make faults"),
