@@ -193,8 +193,8 @@ def _questions(found: Found) -> str:
 
 
 def _processes(found: Found) -> str:
-    times = found["times_as_long"]
-    return f"a step by {found['processes']} processes on as many cores: {times['step']:.2f} times as long as by one process"
+    times = found["times_as_long"]["step"]
+    return f"a step by {found['processes']} processes on as many cores: {times:.2f} times as long as by one"
 
 
 CLAIMS = (
@@ -203,7 +203,7 @@ CLAIMS = (
     Claim("realmodel.json", _real_model, "make realmodel"),
     Claim("scaling.json", _scaling, page="speed"),
     Claim("silent_groups.json", _silent_groups, page="speed"),
-    Claim("processes.json", _processes, page="scale"),
+    Claim("processes.json", _processes),
     Claim("parity.json", _parity, "make parity"),
     Claim("faults.json", _faults, "make faults"),
     Claim("faults.json", _strangers, "make faults"),
