@@ -6,7 +6,8 @@ python benchmarks/speed            (make bench makes its environment first)
     --only S     the cases whose name begins so
     --sides ours,trl,trl_defaults,vllm
     --out FILE   what was found is also written here, after each case
-    --join FILE FILE   what runs of parts have found, a case's last one: then they are the complete run
+    --join FILE FILE   what runs of parts have found, a case's last one: then they are the complete run, and each case
+                 that was measured elsewhere than the first says so
     --threads 1  the thread counts that are tried (1,2); each side gets the one that is faster for it
     --tune       TRL's seconds a step with micro-batches of 8, 16, 32 and 64 rows, case by case
 
@@ -71,10 +72,18 @@ def publish(result: dict[str, Any]) -> int:
 
 
 def joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    found = {case["case"]: case for part in parts for case in part["cases"]}
+    found = {case["case"]: case for part in parts for case in placed(part, parts[0])}
     order = [case.name for case in cases() if case.name in found]
     minutes = round(sum(part["minutes"] for part in parts), 1)
-    return {**parts[-1], "cases": [found[name] for name in order], "minutes": minutes, "runs": len(parts)}
+    return {**parts[0], "cases": [found[name] for name in order], "minutes": minutes, "runs": len(parts)}
+
+
+def placed(part: dict[str, Any], first: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the cases of a part, with where and with what they were measured if that is not as in the first part."""
+    about = {key: part[key] for key in ("date", "machine", "versions")}
+    same = all(first[key] == value for key, value in about.items())
+    for case in part["cases"]:
+        yield case if same or "measured" in case else {**case, "measured": about}
 
 
 def arguments() -> argparse.Namespace:

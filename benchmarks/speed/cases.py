@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PROMPTS, GROUP = 8, 8
 ROWS = PROMPTS * GROUP
@@ -25,6 +29,8 @@ class Size:
     kv_heads: int
     feed_forward: int
     vocabulary: int
+    architecture = "qwen3"
+    end_token = 1
 
     @property
     def parameters(self) -> int:
@@ -62,18 +68,53 @@ class Size:
         byte_tokenizer().save_pretrained(directory)
         return directory
 
+    def prompts(self, directory: Path, length: int) -> list[str]:
+        """Texts of so many tokens, no two with a common beginning."""
+        return prompts(length)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model that somebody else trained, in float32, as ``groupwise fetch`` gives it."""
+
+    name: str
+    package: str
+    parameters: int
+    architecture: str
+    end_token: int
+
+    def save(self, directory: Path, context_tokens: int) -> Path:
+        """Fetches it; its context is its own."""
+        command = [sys.executable, "-m", "groupwise.cli", "fetch", self.package, str(directory)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return directory
+
+    def prompts(self, directory: Path, length: int) -> list[str]:
+        """Words of a token each, in an order of chance; no two texts have a common beginning."""
+        from transformers import AutoTokenizer
+
+        tokenizer: Any = AutoTokenizer.from_pretrained(directory)
+        texts = [tokenizer.decode([number]) for number in range(300, 8000)]
+        words = [text for text in texts if text.startswith(" ") and text[1:].isalpha() and text.isascii()]
+        draw = random.Random(0)
+        made = [[first, *draw.choices(words, k=length - 1)] for first in draw.sample(words, PROMPTS)]
+        found = ["".join(one) for one in made]
+        assert [len(tokenizer(text)["input_ids"]) for text in found] == [length] * PROMPTS
+        return found
+
 
 TINY = Size("tiny", 2, 32, 2, 1, 64, 512)
 S = Size("S", 4, 128, 4, 2, 512, 512)
 M = Size("M", 8, 384, 6, 3, 896, 512)
 L = Size("L", 12, 768, 12, 6, 2048, 32_000)
+SMOLLM2 = Pretrained("SmolLM2", "smollm2", 134_515_008, "llama", 2)
 
 
 @dataclass(frozen=True)
 class Case:
     """A model and a shape; ``times`` is how often each side takes the step, ``default_times`` TRL with its defaults."""
 
-    size: Size
+    size: Size | Pretrained
     prompt: int
     completion: int
     spread: bool = False
@@ -97,13 +138,15 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """The table, and one case of a hundred million parameters."""
+    """The table, one case of a hundred million parameters, and two of a chat model."""
     shapes = ((32, 64, False), (32, 256, False), (512, 64, False), (32, 256, True))
     for shape, bar, times in zip(shapes, (3.0, 3.0, 6.0, 5.6), (4, 3, 3, 3), strict=True):
         yield Case(S, *shape, bar, times=times)
     for shape, bar, times in zip(shapes, (2.2, 2.2, 4.2, 4.0), (3, 2, 2, 2), strict=True):
         yield Case(M, *shape, bar, times=times, default_times=1, tries_threads=times == 3)
     yield Case(L, 32, 64, times=1, default_times=0, tries_threads=False)
+    for prompt, bar, rows, times in ((32, 3.5, 16, 2), (512, 6.0, 8, 1)):
+        yield Case(SMOLLM2, prompt, 64, False, bar, rows, times, default_times=0, tries_threads=False)
 
 
 def smoke_cases() -> Iterator[Case]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from cases import Case, Size, prompts
+from cases import Case, Pretrained, Size, prompts
 from figures import best_threads
 from talk import Failed, Worker
 
@@ -41,7 +41,7 @@ class Bench:
     def say(self, text: str) -> None:
         print(f"{self.left():6.0f} s left  {text}", file=sys.stderr, flush=True)
 
-    def model(self, size: Size) -> Path:
+    def model(self, size: Size | Pretrained) -> Path:
         directory = self.place / f"model-{size.name}"
         return directory if directory.exists() else size.save(directory, context_tokens=1024)
 
@@ -137,7 +137,10 @@ def vllm_turn(
 def started(bench: Bench, case: Case, sides: list[str], row: dict[str, Any]) -> Iterator[dict[str, Worker]]:
     """The workers of those sides that can be started; why another could not goes into the row."""
     common = {name: vars(case)[name] for name in ("prompt", "completion", "spread", "micro_batch_rows")}
-    common |= {"model": str(bench.model(case.size)), "threads": bench.counts[0] if len(bench.counts) == 1 else 0}
+    directory = bench.model(case.size)
+    common |= {"architecture": case.size.architecture, "end_token": case.size.end_token}
+    common |= {"prompts": case.size.prompts(directory, case.prompt)}
+    common |= {"model": str(directory), "threads": bench.counts[0] if len(bench.counts) == 1 else 0}
     workers: dict[str, Worker] = {}
     jobs: dict[str, tuple[Path, dict[str, Any]]] = {}
     for side in sides:
@@ -164,7 +167,7 @@ def started(bench: Bench, case: Case, sides: list[str], row: dict[str, Any]) -> 
             worker.stop()
 
 
-def start_vllm(bench: Bench, size: Size) -> dict[int, Worker]:
+def start_vllm(bench: Bench, size: Size | Pretrained) -> dict[int, Worker]:
     """A worker for each thread count; none where vLLM is not installed or does not start.
 
     One process each, with Intel's OpenMP, as its manual asks; what it compiles is kept for the next run.

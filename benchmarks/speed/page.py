@@ -42,6 +42,7 @@ def page(result: Row) -> Iterator[str]:
     runs = result.get("runs", 1)
     took = f"{result['minutes']} minutes in {'one run' if runs == 1 else f'{runs} runs, one after the other'}"
     yield f"{machine['cpu']}, {machine['cores']} cores, {result['date']}; {known}; {took}."
+    yield from elsewhere(cases)
     yield "\n![Seconds a step, as a share of TRL's](speed.svg)\n"
     measured = {case["case"] for case in cases}
     missing = [case.name for case in planned() if case.name not in measured]
@@ -77,6 +78,18 @@ def page(result: Row) -> Iterator[str]:
     if failed:
         yield "\n## What did not run\n"
         yield from failed
+
+
+def elsewhere(cases: Sequence[Row]) -> Iterator[str]:
+    """Which cases were measured on another day or machine than the run."""
+    found: dict[str, list[str]] = {}
+    for case in cases:
+        if about := case.get("measured"):
+            versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+            words = f"{about['machine']['cpu']}, {about['machine']['cores']} cores, {about['date']}; {versions}"
+            found.setdefault(words, []).append(case["case"])
+    for words, names in found.items():
+        yield f"\n{', '.join(names)}: {words}."
 
 
 def steps(cases: Sequence[Row]) -> list[list[str]]:

@@ -11,7 +11,8 @@ WORK = """## The work, the same on every side
 
 A step is 8 prompts with 8 completions each: sampled, scored by a reward that costs nothing, learned from in one
 optimiser update of all parameters (AdamW, float32). Random weights of the Qwen3 architecture, tied embeddings; S, M and
-L have 1.0, 12.0 and 102 million parameters, their vocabularies 512, 512 and 32,000 tokens. The loss is TRL's own
+L have 1.0, 12.0 and 102 million parameters, their vocabularies 512, 512 and 32,000 tokens. SmolLM2 is the chat model
+SmolLM2-135M-Instruct with its 49,152 tokens; its prompts are words of a token each. The loss is TRL's own
 (`recipes/trl_1_16.py`), so no side computes a reference.
 
 * Lengths. Where all completions are equally long, no token ends one. Where they differ (16 to 256, mean about 105),
@@ -22,10 +23,11 @@ L have 1.0, 12.0 and 102 million parameters, their vocabularies 512, 512 and 32,
 * Turns. A process a side, all alive at once; one takes its step while the others wait. TRL tuned and vLLM run
   with one and with two threads and keep what is faster: found anew in every case of S, for larger models in M's first
   (vLLM: in every case). TRL with its defaults keeps torch's count, and Groupwise chooses by itself.
-* TRL tuned: `bf16=False`, `gradient_checkpointing=False`, 16 rows a micro-batch, all 64 completions generated together.
+* TRL tuned: `bf16=False`, `gradient_checkpointing=False`, 16 rows a micro-batch (8 on SmolLM2 512/64, whose activations
+  would otherwise take 12 GB), all 64 completions generated together.
   On S 32/64 micro-batches of 8, 16, 32 and 64 rows did not differ beyond noise on a busy machine; on M no other was
   tried (`--tune` does). TRL defaults: nothing set but the batch (8 rows, 8 times accumulated).
-* Ours is a whole `groupwise.run`: ledger, metrics.jsonl and TensorBoard included, which TRL is not asked for.
+* Ours is a whole `groupwise.run`: ledger and metrics.jsonl included, which TRL is not asked for.
   In the second line `tokens_per_micro_batch` is as many tokens as TRL's micro-batch has places, for the comparison of
   memory; in the first it is our own.
 * vLLM samples only, with one log-probability a token as a learner needs it and its prefix cache emptied between steps;

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from cases import GROUP, PROMPTS, ROWS, STOPS, prompts, reward
+from cases import GROUP, PROMPTS, ROWS, STOPS, reward
 from talk import Channel, Ended, Memory
 
 import groupwise as gw
@@ -157,23 +157,26 @@ class Listener:
     def close(self, *of: Any) -> None: ...
 
 
-def import_all() -> None:
+def import_all(architecture: str) -> None:
     """What a run imports when it first needs it."""
     for name in (
-        "transformers.models.qwen3.modeling_qwen3", "transformers.models.auto.tokenization_auto", "pyarrow.parquet",
-        "pandas", "tensorboard", "torch.utils.tensorboard", "groupwise.learners.local", "groupwise.runs.session",
-    ):  # fmt: skip
+        f"transformers.models.{architecture}.modeling_{architecture}",
+        "transformers.models.auto.tokenization_auto",
+        "pyarrow.parquet",
+        "groupwise.learners.local",
+        "groupwise.runs.session",
+    ):
         importlib.import_module(name)
 
 
 def main() -> None:
     channel = Channel()
     job = channel.hear()
-    import_all()
+    import_all(job["architecture"])
     Ordered.orders = Orders(channel, Path(job["out"]))
     stops = tuple(range(1, 1 + STOPS)) if job["spread"] else ()
     source = Ordered(max_completion_tokens=job["completion"], stop_tokens=stops)
-    rows = tuple(Example(f"{row:02}", text) for row, text in enumerate(prompts(job["prompt"])))
+    rows = tuple(Example(f"{row:02}", text) for row, text in enumerate(job["prompts"]))
     task = gw.Task("bench", rows, (Trivial(),), chat="never")
     stage = gw.Stage(
         "bench", replace(recipes.trl_1_16, source=source), task, steps=10**6, prompts_per_step=PROMPTS,

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 import torch
-from cases import GROUP, PROMPTS, ROWS, prompts, reward
+from cases import GROUP, PROMPTS, ROWS, reward
 from datasets import Dataset
 from talk import Channel, Ended, Memory
 from transformers import LogitsProcessor, LogitsProcessorList, TrainerCallback, TrainerControl
@@ -98,8 +98,9 @@ def config(job: dict[str, Any]) -> GRPOConfig:
 def main() -> None:
     channel = Channel()
     job = channel.hear()
-    importlib.import_module("transformers.models.qwen3.modeling_qwen3")  # which loading the model would do
-    lengths = Lengths(job["prompt"], eos=1)
+    kind = job["architecture"]
+    importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")  # which loading the model would do
+    lengths = Lengths(job["prompt"], job["end_token"])
     turns = Turns(channel, lengths, job["completion"])
 
     def score(completion_ids: list[list[int]], **of: Any) -> list[float]:
@@ -110,7 +111,7 @@ def main() -> None:
         job["model"],
         score,
         args=config(job),
-        train_dataset=Dataset.from_dict({"prompt": prompts(job["prompt"]) * EPOCH}),
+        train_dataset=Dataset.from_dict({"prompt": job["prompts"] * EPOCH}),
         callbacks=[turns],
     )
     generate, processors = trainer.model.generate, LogitsProcessorList([lengths])
