@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -142,6 +143,25 @@ def test_bars_are_judged_by_medians_with_the_better_thread_count(load: Load) -> 
     assert bars["sampling on S against vLLM, geometric mean of 1"] == (pytest.approx(4.0), False)
     assert bars["peak memory of the process, share of TRL's, worst case"] == (pytest.approx(0.4), True)
     assert figures.mean([2.0, 8.0]) == pytest.approx(4.0)
+
+
+def test_a_case_of_another_day_or_machine_says_so(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "page", load("page"))
+    spec = importlib.util.spec_from_file_location("speed_main", BENCHMARKS / "speed" / "__main__.py")
+    assert spec is not None
+    assert spec.loader is not None
+    main = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(main)
+    first, later = result(), result() | {"machine": {"cpu": "another CPU", "cores": 2}}
+    later["cases"][0] |= {"case": "SmolLM2 32/64", "size": {"name": "SmolLM2"}, "vllm": []}
+    found = main.joined([first, later])
+    assert [case.get("measured", {}).get("machine", {}).get("cpu") for case in found["cases"]] == [None, "another CPU"]
+    assert found["machine"] == first["machine"]
+    bars = {bar.text: bar.found for bar in load("figures").bars(found)}
+    assert bars["geometric mean over 1 cases against TRL tuned"] == pytest.approx(4.0)
+    assert bars["SmolLM2 32/64: sampling against transformers' generate"] == pytest.approx(4.0)
+    load("page").write(tmp_path, found)
+    assert "SmolLM2 32/64: another CPU, 2 cores, 2026-01-01; torch 2." in (tmp_path / "speed.md").read_text()
 
 
 def test_the_page_says_what_was_missed_and_what_failed(load: Load, tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def _quickstart(found: Found) -> str:
 
 
 def _cpu(found: Found) -> str:
-    ratios = [_median(case, "trl") / _median(case, "ours") for case in found["cases"] if case["case"].split()[0] in ("S", "M")]
+    table = [case for case in found["cases"] if case["case"].split()[0] in ("S", "M")]
+    ratios = [_median(case, "trl") / _median(case, "ours") for case in table]
     mean = statistics.geometric_mean(ratios)
     return f"a step against TRL tuned, {len(ratios)} cases: {min(ratios):.1f} to {max(ratios):.1f}, mean {mean:.1f}"
 
