@@ -72,11 +72,8 @@ def measured(name: str, seeds: list[int], before: list[dict[str, Any]]) -> dict[
     """Some seeds of one example beside those that are there, and what missed its bar."""
     kept = [each for each in before if each["seed"] not in seeds]
     found = sorted([*kept, *(one(name, seed) for seed in seeds)], key=lambda each: each["seed"])
-    first = json.loads((directory(name, seeds[0]) / "run.json").read_text())
     return {
         "command": f"groupwise run examples/{name}.py",
-        "machine": first["machine"],
-        "versions": first["versions"],
         "seeds": found,
         "missed": [line for each in found for line in misses(name, each)],
     }
@@ -94,7 +91,9 @@ def one(name: str, seed: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     models = json.loads((out / "evaluation.json").read_text())["models"]
     before, after = (summary(models[place]["evaluation"]) for place in (0, -1))
-    return {"seed": seed, "seconds": round(seconds, 1), "before": before, "after": after}
+    run = json.loads((out / "run.json").read_text())
+    about = {"machine": run["machine"], "versions": run["versions"]}
+    return {"seed": seed, "seconds": round(seconds, 1), "before": before, "after": after, **about}
 
 
 def summary(evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -140,8 +139,22 @@ def table(name: str, found: dict[str, Any]) -> str:
         ways = [f"{value_of(each['before'], one):.3f} → {value_of(each['after'], one):.3f}" for one in measures]
         lines.append(f"| {each['seed']} | " + " | ".join(ways) + f" | {each['seconds']:.0f} |")
     missed = "".join(f"\n* {line}" for line in found["missed"])
-    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items() if value)
-    return "\n".join(lines) + f"\n\nMachine: {machine}." + (f"\n\nBars that were missed:\n{missed}" if missed else "")
+    return (
+        "\n".join(lines)
+        + f"\n\n{machines(found['seeds'])}"
+        + (f"\n\nBars that were missed:\n{missed}" if missed else "")
+    )
+
+
+def machines(seeds: list[dict[str, Any]]) -> str:
+    """Where they were measured, seed by seed if not all on one machine."""
+    by_machine: dict[str, list[str]] = {}
+    for each in seeds:
+        words = ", ".join(f"{key} {value}" for key, value in each["machine"].items() if value)
+        by_machine.setdefault(words, []).append(str(each["seed"]))
+    if len(by_machine) == 1:
+        return f"Machine: {next(iter(by_machine))}."
+    return "Machines: " + "; ".join(f"seed {', '.join(own)}: {words}" for words, own in by_machine.items()) + "."
 
 
 if __name__ == "__main__":
