@@ -50,6 +50,7 @@ class Between:
         self._special, self._stops = template.tokenizer.added_tokens_decoder, stop_tokens
         self._known: dict[Any, tuple[int, ...]] = {}
         self._checked: set[Any] = set()
+        self._rows: dict[int, tuple[Example, Any]] = {}
 
     def ids(self, example: Example, before: Sequence[Message], said: Sequence[Message], last: int) -> Sequence[int]:
         """What follows the model's turn, the last message of ``before``, whose last sampled token is ``last``, up to
@@ -76,13 +77,23 @@ class Between:
     def _appended(self, probe: Sequence[Message], now: Sequence[Message], example: Example) -> tuple[int, ...]:
         """What the template writes for messages behind a probe's answer. Those of late are remembered."""
         known = self._known
-        key = _key(probe), _key(now), _key(example.columns.get(TOOLS)), _key(example.columns.get(ARGUMENTS))
+        key = _key(probe), _key(now), self._row_key(example)
         if key not in known:
             text = self._template.fill([*probe, *now], example).rpartition(ANSWER)[2]
             known[key] = self._encoder.after(text)
             if len(known) > MOST_KNOWN:
                 del known[next(iter(known))]
         return known[key]
+
+    def _row_key(self, example: Example) -> Any:
+        """What a template may write of a row; schemas of tools are long, and looked at once for all turns of a row."""
+        found = self._rows.get(id(example))
+        if found is None or found[0] is not example:
+            if len(self._rows) >= MOST_KNOWN:
+                self._rows.clear()
+            key = _key(example.columns.get(TOOLS)), _key(example.columns.get(ARGUMENTS))
+            found = self._rows[id(example)] = example, key
+        return found[1]
 
     def anew(self, example: Example, messages: Sequence[Message]) -> tuple[int, ...]:
         """Returns the whole conversation as the template writes it now, up to where the model's next turn begins."""
