@@ -31,7 +31,7 @@ class Encoder:
     def guarded(self, text: str, markup: bool = False) -> str:
         """The text with every special token that it spells cut in two by the guard, and with ``markup`` also every
         other added token that looks like a tag (``</tool_call>``)."""
-        if self._first_characters.isdisjoint(text):  # most of what is said spells none, and some tokenizers have hundreds
+        if self._first_characters.isdisjoint(text):  # most texts spell none, and some tokenizers have hundreds
             return text
         for special in (*self.special_texts, *(self.markup_texts if markup else ())):
             text = text.replace(special, special[0] + GUARD + special[1:])
