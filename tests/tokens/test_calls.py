@@ -135,6 +135,8 @@ def test_a_call_that_the_template_writes_is_read_back(name: str) -> None:
     first = shown.mask.index(False)
     reply, message = renderer.turn(shown.tokens[:first], True, shown.prompt.example)
     assert (reply.calls, reply.malformed) == ((CALL,), "")
+    [call] = message["tool_calls"]
+    assert call.pop("id", "call00000") == "call00000", "the template's, where it writes one"
     assert message == said(CALL)
     expected = {**FAMILY, "new": "Hermes"}.get(name, name)
     assert renderer._calls.format is not None

@@ -39,6 +39,8 @@ class Call:
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default="", compare=False)
+    """As the model wrote it, where its calls have one."""
 
 
 class Reply(str):

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 from groupwise.errors import UserError
+from groupwise.tokens.calls import call_id
 from groupwise.tokens.chat_template import ARGUMENTS, TOOLS, ChatTemplate
 from groupwise.tokens.encoding import GUARD, Encoder, same_beginning
 from groupwise.tokens.shortening import shortened
@@ -61,11 +63,12 @@ class Between:
         thinks, calls = "</think>" in (before[-1]["content"] or ""), "tool_calls" in before[-1]
         shape = tuple(each["role"] for each in before), tuple(each["role"] for each in said), thinks, calls
         if self._rewritten != "keep" and shape not in self._checked:
-            self._refuse_rewritten(example, [self._shown(message, example) for message in before], now)
+            shown = [self._shown(message, example) for message in before]
+            self._refuse_rewritten(example, self._answerable([*shown, *now], example)[: len(before)], now)
             if self._rewritten != "branch":  # there each turn is looked at, so that no episode depends on another
                 self._checked.add(shape)
         calls = calls or bool(said and said[0]["role"] == "tool")
-        asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_calling(before[-1]), example))
+        asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_calling(before), example))
         probe = [*[each for each in before if each["role"] == "system"][:1], asked, answered]
         ids = self._appended(probe, now, example)
         if calls:  # what the probe's call ends with comes first
@@ -97,10 +100,29 @@ class Between:
 
     def anew(self, example: Example, messages: Sequence[Message]) -> tuple[int, ...]:
         """Returns the whole conversation as the template writes it now, up to where the model's next turn begins."""
-        shown: list[Message] = [self._shown(message, example) for message in messages]
+        shown = self._answerable([self._shown(message, example) for message in messages], example)
         if self._system is not None and shown[0]["role"] != "system":
             shown.insert(0, {"role": "system", "content": self._system})
         return self._encoder.ids(self._template.fill(shown, example))
+
+    def _answerable(self, messages: list[Message], example: Example) -> list[Message]:
+        """The messages; where the template takes no result of a tool behind a turn that could not be read, with a call
+        in place of each such turn."""
+        unread = [
+            place
+            for place, (turn, after) in enumerate(pairwise(messages))
+            if (turn["role"], after["role"]) == ("assistant", "tool") and not turn.get("tool_calls")
+        ]
+        if not unread:
+            return messages
+        try:
+            self._template.fill(messages, example)
+        except UserError:
+            found = list(messages)
+            for place in unread:
+                found[place] = self._shown(_calling(messages[: place + 1], str(messages[place]["content"])), example)
+            return found
+        return messages
 
     def shortened(self, text: str, most: int) -> str:
         """Returns what is said, without its middle where it has more than so many tokens; 0: any number."""
@@ -141,12 +163,20 @@ def _key(value: Any) -> Any:
     return type(value).__name__, repr(value)
 
 
-def _calling(message: Message) -> Message:
-    """A turn that calls the tools that ``message`` calls, or one, and whose arguments are ``ANSWER``: a probe."""
-    names = [call["function"]["name"] for call in message.get("tool_calls") or ()] or ["tool"]
-    functions = [{"name": name, "arguments": {"probe": ANSWER}} for name in names]
+def _calling(before: Sequence[Message], argument: str = ANSWER) -> Message:
+    """A turn that calls the tools that the last message calls, or one, each with one argument. Its calls have the ids
+    that they have in the whole conversation."""
+    calls = before[-1].get("tool_calls") or ({"function": {"name": "tool"}},)
+    first = sum(len(each.get("tool_calls") or ()) for each in before[:-1])
     return {
         "role": "assistant",
         "content": "",
-        "tool_calls": [{"type": "function", "function": each} for each in functions],
+        "tool_calls": [
+            {
+                "type": "function",
+                "function": {"name": call["function"]["name"], "arguments": {"probe": argument}},
+                "id": call.get("id") or call_id(first + place),
+            }
+            for place, call in enumerate(calls)
+        ],
     }

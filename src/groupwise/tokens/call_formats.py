@@ -110,7 +110,8 @@ def mistral(text: str, types: Types) -> Found:
             end, wrong = start, f"after {opens} stand neither a list nor a name and its arguments"
             if start >= 0:
                 value, end, wrong = json_at(text, start - 1)
-            yield wrong or arguments_of(_first(head, "[ARGS]", "[CALL_ID]"), value)
+            id = _first(head.partition("[CALL_ID]")[2], "[ARGS]")
+            yield wrong or arguments_of(_first(head, "[ARGS]", "[CALL_ID]"), value, id)
             if start < 0:
                 return
         at = text.find(opens, end if not wrong else start)
