@@ -51,42 +51,47 @@ class Between:
         self._system = system
         self._special, self._stops = template.tokenizer.added_tokens_decoder, stop_tokens
         self._known: dict[Any, tuple[int, ...]] = {}
+        """What was appended of late."""
         self._checked: set[Any] = set()
         self._rows: dict[int, tuple[Example, Any]] = {}
 
     def ids(self, example: Example, before: Sequence[Message], said: Sequence[Message], last: int) -> Sequence[int]:
         """What follows the model's turn, the last message of ``before``, whose last sampled token is ``last``, up to
         where its next one begins. Raises RewrittenError where the template rewrites what stands before and may not."""
-        now = [self._shown(message, example) for message in said]
         if not self._is_chat:
-            return self._encoder.after("".join(message["content"] for message in now))
+            return self._encoder.after("".join(self._shown(message, example)["content"] for message in said))
         thinks, calls = "</think>" in (before[-1]["content"] or ""), "tool_calls" in before[-1]
         shape = tuple(each["role"] for each in before), tuple(each["role"] for each in said), thinks, calls
-        if self._rewritten != "keep" and shape not in self._checked:
+        is_checked = self._rewritten == "keep" or shape in self._checked
+        calling = _calling(before) if calls or (said and said[0]["role"] == "tool") else None
+        begins = [each for each in before if each["role"] == "system"][:1]
+        key = self._row_key(example), _key(begins), _key(calling), _key(said), last
+        if is_checked and key in self._known:
+            return self._known[key]
+        now = [self._shown(message, example) for message in said]
+        if not is_checked:
             shown = [self._shown(message, example) for message in before]
             self._refuse_rewritten(example, self._answerable([*shown, *now], example)[: len(before)], now)
             if self._rewritten != "branch":  # there each turn is looked at, so that no episode depends on another
                 self._checked.add(shape)
-        calls = calls or bool(said and said[0]["role"] == "tool")
-        asked, answered = _PROBE if not calls else (_PROBE[0], self._shown(_calling(before), example))
-        probe = [*[each for each in before if each["role"] == "system"][:1], asked, answered]
-        ids = self._appended(probe, now, example)
-        if calls:  # what the probe's call ends with comes first
+        self._known[key] = self._appended([*begins, *_PROBE], calling, now, example, last)
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
+        return self._known[key]
+
+    def _appended(
+        self, probe: list[Message], calling: Message | None, now: Sequence[Message], example: Example, last: int
+    ) -> tuple[int, ...]:
+        """What the template writes for messages behind a probe's answer, or behind its call, without the token that
+        ends it where that was sampled."""
+        if calling is not None:
+            probe[-1] = self._shown(calling, example)
+        ids = self._encoder.after(self._template.fill([*probe, *now], example).rpartition(ANSWER)[2])
+        if calling is not None:  # what the call ends with comes first
             ends = [place for place, token in enumerate(ids) if token in (last, *self._stops)][:1]
             return ids[ends[0] + (ids[ends[0]] == last) :] if ends else ids
         end = next((place for place, token in enumerate(ids) if token in self._special), None)
         return ids[end + 1 :] if end is not None and ids[end] == last else ids
-
-    def _appended(self, probe: Sequence[Message], now: Sequence[Message], example: Example) -> tuple[int, ...]:
-        """What the template writes for messages behind a probe's answer. Those of late are remembered."""
-        known = self._known
-        key = _key(probe), _key(now), self._row_key(example)
-        if key not in known:
-            text = self._template.fill([*probe, *now], example).rpartition(ANSWER)[2]
-            known[key] = self._encoder.after(text)
-            if len(known) > MOST_KNOWN:
-                del known[next(iter(known))]
-        return known[key]
 
     def _row_key(self, example: Example) -> Any:
         """What a template may write of a row; schemas of tools are long, and looked at once for all turns of a row."""
