@@ -148,10 +148,10 @@ def _plain(hint: Any) -> dict[str, Any]:
 
 def _fields(hint: Any) -> dict[str, Any] | None:
     """Names and hints of what an object of this kind consists of; None where it is none."""
-    if not isinstance(hint, type):
-        return None
     if _is_model(hint):
         return {each.alias or name: each.annotation for name, each in hint.model_fields.items()}
+    if not isinstance(hint, type):
+        return None
     is_named = issubclass(hint, tuple) and hasattr(hint, "_fields")
     if dataclasses.is_dataclass(hint):
         hints = get_type_hints(hint)
