@@ -1,4 +1,4 @@
-"""The code of docs/environments.md runs, and its tasks can be played."""
+"""The code of the pages on environments, turns and the door runs, and their tasks can be played."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import pytest
 
 from groupwise.tasks.task import Task
 
-PAGE = Path(__file__).parents[2] / "docs/environments.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCKS = [
+    pytest.param(page, code, id=f"{page}-{number}")
+    for page in ("environments.md", "turns.md", "serve.md")
+    for number, code in enumerate(re.findall(r"```python\n(.*?)```", (DOCS / page).read_text("utf-8"), re.DOTALL))
+    if "import groupwise" in code
+]
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_a_block_runs(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "code"), BLOCKS)
+def test_a_block_runs(page: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("gymnasium", "textarena"):
-        if f"import {package}" in BLOCKS[number]:
+        if f"import {package}" in code:
             pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
-    exec(compile(BLOCKS[number], f"environments.md, block {number}", "exec"), names)
+    exec(compile(code, page, "exec"), names)
     tasks = [value for value in names.values() if isinstance(value, Task)]
     assert all(task.episodes is not None for task in tasks)
-    assert tasks or "MCP" in BLOCKS[number]
+    assert tasks or "MCP" in code or "AgentPrograms" in code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from random import Random
 from typing import Any, ClassVar
@@ -264,6 +265,10 @@ def test_trl_s_classes() -> None:
     assert play(as_environment(lambda: CounterGame()), [calling("increment", step=3), "x"])[1]["reward"] == 1.0
 
 
+def score(given: Any, environments: list[Any]) -> Any:
+    return given
+
+
 def test_trl_s_environments_by_name_and_rewards_that_ask_for_them() -> None:
     def close_to_five(environments: list[Any], completions: list[Any], start: list[int], **columns: Any) -> list[float]:
         (conversation,) = completions
@@ -276,6 +281,10 @@ def test_trl_s_environments_by_name_and_rewards_that_ask_for_them() -> None:
     row = {"environment": "count", "start": 1}
     heard, result = play(both, [calling("increment", step=2), "3"], row)
     assert (texts(heard), result["close_to_five"], result["reward"]) == (["3"], 3.0, 4.0)
+    with pytest.raises(ValueError, match=r"^the reward score gave 1.0; expected a list of one$"):
+        play(as_environment(CounterGame, rewards=[functools.partial(score, 1.0)]), ["x"])
+    _, result = play(as_environment(CounterGame, rewards=[functools.partial(score, [0.5])]), ["x"])
+    assert (result["rewards/score"], result["reward"]) == (0.5, 0.5), "a reward's own name says nothing of the sum"
     with pytest.raises(UserError, match=r"the row's column environment is 'chess'; expected one of count, wait"):
         play(both, ["x"], {"environment": "chess"})
     with pytest.raises(UserError, match="reward 'close_to_five' asks for environments"):

@@ -228,3 +228,29 @@ def test_what_a_partial_has_bound_is_no_parameter() -> None:
 def test_an_object_that_is_called_is_a_tool() -> None:
     assert schema_of(Index())["function"]["name"] == "Index"
     assert answer(Index(), "Index", {"query": "x"}) == "found x"
+
+
+def test_classes_of_pydantic_s_check_their_values_themselves() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    home = pydantic.create_model("Home", street=(str, ...), number=(int, 1))
+    described = pydantic.Field(description="Of whom.", min_length=2)
+    person = pydantic.create_model("Person", name=(str, described), home=(home, ...))
+
+    def greet(person: Any) -> str:
+        """Greets.
+
+        Args:
+            person: Who.
+        """
+        return f"{type(person).__name__} {person.name} of {type(person.home).__name__} {person.home.number}"
+
+    greet.__annotations__["person"] = person
+    shown = schema_of(greet)["function"]["parameters"]["properties"]["person"]
+    assert shown["properties"]["name"] == {"type": "string", "description": "Of whom."}
+    assert (shown["required"], shown["properties"]["home"]["required"]) == (["name", "home"], ["street"])
+    for given, said in (
+        ({"name": "Ann", "home": {"street": "x"}}, "Person Ann of Home 1"),
+        ({"name": "Ann", "home": {"street": 3}}, "error: greet: the argument person.home.street is '3' (integer)"),
+        ({"name": "A", "home": {"street": "x"}}, "error: greet failed: ValidationError: 1 validation error for Person"),
+    ):
+        assert answer(greet, "greet", {"person": given}).startswith(said)

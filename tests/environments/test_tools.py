@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from groupwise.environments import Call, Ended, Reply, Says
+from groupwise.environments.plain import WrongWordsError
 from groupwise.environments.tools import Tools
 from groupwise.errors import UserError
 
@@ -129,6 +130,8 @@ class Response:
         ([{"type": "book", "title": "x"}], '[{"type": "book", "title": "x"}]'),
         ({"type": "text", "text": "four"}, "four"),
         ({"type": "image", "image": 1}, '{"type": "image", "image": 1}'),
+        ({"type": "image", "data": "iVBORw0K", "mimeType": "image/png"}, "(image that cannot be shown)"),
+        ({"type": "image_url", "image_url": {"url": "data:,"}}, "(image_url that cannot be shown)"),
         (SimpleNamespace(text="four"), "four"),
         (memoryview(b"four"), "four"),
         (date(2026, 11, 30), "2026-11-30"),
@@ -163,7 +166,17 @@ class Mute:
         raise RuntimeError("no words")
 
 
-@pytest.mark.parametrize("value", [Shy(), {"a": Shy()}, len, Shy, object(), Broken(a=1), Mute(), ("a", 1, Broken(a=1))])
+class Picture:
+    """Says where in memory it lies, which is another place each time."""
+
+    def __repr__(self) -> str:
+        return f"<Picture of 3 x 3 at {hex(id(self))}>"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Shy(), {"a": Shy()}, Picture(), [Picture()], len, Shy, object(), Broken(a=1), Mute(), ("a", 1, Broken(a=1))],
+)
 def test_what_has_no_text_has_failed(value: Any) -> None:
     heard, result = play(Tools([returns(value)]), [calling("tool"), "so"])
     assert texts(heard)[0].startswith("error: the tool returned what cannot be shown")
@@ -197,7 +210,8 @@ def test_a_tool_that_leaves_has_failed() -> None:
 
 def test_a_tool_ends_the_episode() -> None:
     turn = Reply("x", [Call("submit", {"answer": 42}), Call("calculate", {"expression": "1*1"})])
-    assert play(Tools([submit, calculate]), [turn]) == ([[]], {"score": 1.0, "success": True})
+    said = {**COUNTS, "tools/calls": 2, "score": 1.0, "success": True}
+    assert play(Tools([submit, calculate]), [turn]) == ([[]], said)
     heard, result = play(Tools([returns(Ended())]), [calling("tool")])
     assert (heard, result) == ([[]], {**COUNTS, "tools/calls": 1})
 
@@ -212,6 +226,13 @@ def test_verl_s_returns_carry_a_reward_and_numbers() -> None:
     assert texts(heard) == ['{"a": 1}']
     heard, _ = play(Tools([returns(Says("four", reward=1.0))]), [calling("tool"), "so"])
     assert (texts(heard), heard[1][0].reward) == (["four"], 1.0)
+
+
+def test_numbers_of_tools_never_say_how_good_an_episode_was() -> None:
+    """Of whatever name they are: the sum of two calls' ``success`` is no verdict, and no ``score`` is the reward."""
+    numbers = {"success": 1, "score": 0.5, "reward": 3}
+    _, result = play(Tools([returns(("four", 0.5, numbers))]), [calling("tool"), calling("tool"), "so"])
+    assert result == {**COUNTS, "tools/calls": 2, "tools/success": 2.0, "tools/score": 1.0, "tools/reward": 6.0}
 
 
 @pytest.mark.parametrize("reward", [numpy.float32(0.5), torch.tensor(0.5), numpy.array(0.5)])
@@ -284,6 +305,41 @@ def test_a_tool_of_verl_s_lives_as_long_as_an_episode() -> None:
     play(Tools([counter]), [calling("add", n=1)], {"extra_info": json.dumps(row["extra_info"])})
     assert counter.state["1"] == [10, 1]
     assert counter.released == ["0", "1"], "an episode that breaks off lets it go, too"
+
+
+class Judge:
+    """Two tools of this kind, of which one says anything as its reward."""
+
+    def __init__(self, name: str, reward: Any) -> None:
+        self.reward, self.is_released = reward, False
+        self.tool_schema = {"type": "function", "function": {"name": name, "parameters": {}}}
+
+    async def execute(self, instance_id: str, parameters: dict[str, Any]) -> str:
+        return "done"
+
+    async def calc_reward(self, instance_id: str) -> Any:
+        return self.reward
+
+    async def release(self, instance_id: str) -> None:
+        self.is_released = True
+
+
+@pytest.mark.parametrize("reward", ["much", {"score": 1}, [1], float("nan")])
+def test_a_reward_that_is_none_is_said_with_its_tool_and_all_are_released(reward: Any) -> None:
+    tools = [Judge("first", reward), Judge("second", 0.5)]
+    with pytest.raises(
+        WrongWordsError, match=r"^the tool first gave the episode the reward .*; expected a finite numb"
+    ):
+        play(Tools(tools), [calling("first"), calling("second"), "so"])
+    assert all(tool.is_released for tool in tools)
+
+
+def test_what_ends_an_episode_goes_before_what_tools_earned_in_it() -> None:
+    judge = Judge("judge", 0.5)
+    _, result = play(Tools([judge, submit]), [calling("judge"), calling("submit", answer=42)])
+    assert (result["score"], result["tools/calls"], "reward" in result) == (1.0, 2, False)
+    _, result = play(Tools([judge, returns(Ended())]), [calling("judge"), calling("tool")])
+    assert result["reward"] == 0.5
 
 
 def test_a_row_selects_tools() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from groupwise.errors import UserError
 from groupwise.rewards import as_reward, score_rollouts
-from groupwise.rewards.failures import Failures, unscored
+from groupwise.rewards.failures import Failures, reasons, unscored
 from groupwise.types import Rollout
 
 Make = Callable[..., Rollout]
@@ -54,3 +54,14 @@ def test_every_completion_may_be_lost_where_that_is_allowed(rollout: Make) -> No
     failures = Failures("grpo", 1.0, set(), lambda text: None, expected=2)
     failures.add(scored(rollout("odd"), replace(rollout("odd"), finished=False)))
     assert failures.count == 2
+
+
+def test_the_first_reasons_are_told_each_once_with_a_row(rollout: Make) -> None:
+    """As an evaluation shows them, whose answers without a score count as wrong."""
+    rows = scored(*(rollout(text, id=f"row:{n}") for n, text in enumerate(("good", "odd", "odd", "even", "x", "y"))))
+    assert [said.partition(" at ")[0] for said in reasons(rows)] == [
+        "row:1: reward 'picky' failed: raised KeyError: 'odd'",
+        "row:3: reward 'picky' failed: raised KeyError: 'even'",
+        "row:4: reward 'picky' failed: raised KeyError: 'x'",
+    ]
+    assert reasons(rows[:1]) == ()

@@ -288,6 +288,25 @@ def test_who_may_ask(client, method: str, path: str, body: Any, headers: dict[st
     assert ("error" in answer) == (status != 200)
 
 
+def test_strict_tools_are_shown_as_others_and_the_answer_says_so(client) -> None:
+    """Helpers of the package openai make every tool a strict one."""
+    prompts = []
+    for strict in ({"strict": True}, {}):
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, **strict}}
+        body = {"messages": user("x"), "max_tokens": 1, "tools": [tool], "return_token_ids": True}
+        status, data, headers = client.raw("POST", CHAT, body)
+        assert (status, headers.get("X-Ignored")) == (200, "tools.strict" if strict else None)
+        prompts.append(json.loads(data)["prompt_token_ids"])
+    assert prompts[0] == prompts[1]
+
+
+def test_a_call_without_arguments_may_say_so_with_no_text_at_all(client) -> None:
+    function = {"name": "f", "arguments": ""}
+    call = {"id": "1", "type": "function", "function": function}
+    messages = [*user("x"), {"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "5"}]
+    assert client.send("POST", CHAT, {"messages": messages, "max_tokens": 1})[0] == 200
+
+
 def test_a_connection_serves_several_requests(client) -> None:
     connection: http.client.HTTPConnection = client.connect()
     for _ in range(3):
@@ -307,7 +326,7 @@ def test_the_package_openai(client) -> None:
     assert text == whole.choices[0].message.content
     again = [*user("hi"), whole.choices[0].message.model_dump(), *user("more")]
     assert own.chat.completions.create(**{**asked, "messages": again}).usage.prompt_tokens > whole.usage.prompt_tokens
-    assert own.models.list().data[0].id == "tiny"
+    assert own.models.list().data[0] == own.models.retrieve("tiny")
     with pytest.raises(openai.BadRequestError, match="not offered here"):
         own.chat.completions.create(**asked, frequency_penalty=1)
     with pytest.raises(openai.AuthenticationError):

@@ -86,7 +86,21 @@ MISTRAL_ARGS = (
     "{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}{% endfor %}<|im_end|>{% endif %}{% endfor %}"
     "{% if tools %}{% endif %}"
 )
-OTHERS = {"Qwen3-Coder": QWEN3_CODER, "GLM": GLM, "Llama 3": LLAMA, "DeepSeek": DEEPSEEK, "Mistral": MISTRAL_ARGS}
+LFM2 = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}{% if m.tool_calls %}<|tool_call_start|>["
+    "{% for c in m.tool_calls %}{{ c.function.name }}({% for k, v in c.function.arguments.items() %}{{ k }}="
+    "{% if v is string %}{{ v | tojson }}{% else %}{{ v }}{% endif %}{% if not loop.last %}, {% endif %}{% endfor %})"
+    "{% if not loop.last %}, {% endif %}{% endfor %}]<|tool_call_end|>{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if tools %}{% endif %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+OTHERS = {
+    "LFM2": LFM2,
+    "Qwen3-Coder": QWEN3_CODER,
+    "GLM": GLM,
+    "Llama 3": LLAMA,
+    "DeepSeek": DEEPSEEK,
+    "Mistral": MISTRAL_ARGS,
+}
 
 
 def tokenizer_of(template: str | None, end: str = "<|im_end|>") -> Any:
@@ -135,6 +149,8 @@ def test_a_call_that_the_template_writes_is_read_back(name: str) -> None:
     first = shown.mask.index(False)
     reply, message = renderer.turn(shown.tokens[:first], True, shown.prompt.example)
     assert (reply.calls, reply.malformed) == ((CALL,), "")
+    [call] = message["tool_calls"]
+    assert call.pop("id", "call00000") == "call00000", "the template's, where it writes one"
     assert message == said(CALL)
     expected = {**FAMILY, "new": "Hermes"}.get(name, name)
     assert renderer._calls.format is not None
@@ -287,6 +303,26 @@ BY_NAME: dict[str, CallFormat] = {each.name: each for each in FORMATS}
         ),
         ("gpt-oss", "<|channel|>final<|message|>to=functions.f", []),
         ("gpt-oss", " to=functions.f<|channel|>commentary json<|message|>{", "it is no JSON"),
+        ("LFM2", "<|tool_call_start|>[f(n=2, s='a]'), g.h()]<|tool_call_end|> so", [Call("f", {"n": 2, "s": "a]"}), Call("g.h")]),
+        ("LFM2", '<|tool_call_start|>f(n=-2, o={"k": [true, None]})<|tool_call_end|>', [Call("f", {"n": -2, "o": {"k": [True, None]}})]),
+        ("LFM2", '<|tool_call_start|>[{"name": "f", "arguments": {}}]<|tool_call_end|>', [Call("f")]),
+        ("LFM2", "<|tool_call_start|>[f(n=2)]", "behind <|tool_call_start|> stands no <|tool_call_end|>"),
+        ("LFM2", "<|tool_call_start|>[f(2)]<|tool_call_end|>", "f: an argument has no name"),
+        ("LFM2", "<|tool_call_start|>[f(**{})]<|tool_call_end|>", "f: an argument has no name"),
+        ("LFM2", "<|tool_call_start|>[f(n=open('x').read())]<|tool_call_end|>", 'f: the argument n is "open('),
+        ("LFM2", "<|tool_call_start|>[f(n=1e999)]<|tool_call_end|>", "f: the argument n is '1e309'"),
+        ("LFM2", "<|tool_call_start|>[f(n=2]<|tool_call_end|>", "it is no call of Python's ("),
+        ("LFM2", "<|tool_call_start|>import os<|tool_call_end|>", "it is 'import os'; expected name(argument=value)"),
+        ("LFM2", "<|tool_call_start|>(lambda: 1)()<|tool_call_end|>", "it calls 'lambda: 1'; expected the name of a tool"),
+        ("LFM2", "<|tool_call_start|> <|tool_call_end|>", "there is no call"),
+        ("LFM2", "<|tool_call_start|>" + "[" * 50_000 + "<|tool_call_end|>", "it is no call of Python's ("),
+        ("LFM2", "<|tool_call_start|>f(n=" + "-" * 60_000 + "1)<|tool_call_end|>", ""),
+        ("LFM2", "<|tool_call_start|>" + "f()\n" * 20_000 + "<|tool_call_end|>", "the calls have 80,000 letters; at most"),
+        ("OLMo 3", "<function_calls>\nf(n=2)\nf(s=\"x\")\n</function_calls>", [Call("f", {"n": 2}), Call("f", {"s": "x"})]),
+        ("Llama 3", '[f(n=2), g(k="v")]', [Call("f", {"n": 2}), Call("g", {"k": "v"})]),
+        ("Llama 3", "[f(n=]", "it is no call of Python's ("),
+        ("Llama 3", "[1, 2]", []),
+        ("Llama 3", "[f(n=2)](a link)", []),
         ("Granite", '<|tool_call|>[{"name": "f", "arguments": {}}]', [Call("f")]),
         ("Granite", "<|tool_call|>f()", "it is no JSON"),
     ],

@@ -266,7 +266,8 @@ def _remarks(evaluation: Evaluation, asked: int) -> list[str]:
             f"{counted(asked, 'problem')} asked for; the task has {evaluation.problems + evaluation.prompts_too_long}."
         )
     if evaluation.unscored_fraction:
-        lines.append(f"{evaluation.unscored_fraction:.1%} of the answers got no score and count as wrong.")
+        why = f": {'; '.join(evaluation.unscored)}" if evaluation.unscored else ""
+        lines.append(f"{evaluation.unscored_fraction:.1%} of the answers got no score and count as wrong{why}.")
     return lines
 
 

@@ -96,7 +96,8 @@ def remarks(results: SuiteResults) -> Iterator[str]:
         if first.prompts_too_long:
             yield f"{name}: {counted(first.prompts_too_long, 'problem')} left out, for which the context has no room."
         if first.unscored_fraction:
-            yield f"{name}: {first.unscored_fraction:.1%} of the answers got no score and count as wrong."
+            why = f": {'; '.join(first.unscored)}" if first.unscored else ""
+            yield f"{name}: {first.unscored_fraction:.1%} of the answers got no score and count as wrong{why}."
         for model, measure in zip(results.models, results.clean(name), strict=False):
             yield f"{name}, {model}, without contaminated problems: {row_of('', [measure], None)[1]} greedy."
     judges: dict[str, list[str]] = {}

@@ -15,7 +15,7 @@ from groupwise.environments.forms.openrlhf import OpenRLHF
 from groupwise.environments.forms.skyrl_gym import SkyRLGym
 from groupwise.environments.forms.textarena import TextArena
 from groupwise.environments.forms.trl import TRL
-from groupwise.environments.protocol import Ended, Environment, Reply, Utterance
+from groupwise.environments.protocol import Ended, Environment, Reply, Says, Utterance
 from groupwise.environments.schemas import name_of
 from groupwise.environments.tools import Episode, Toolbox, Tools, driven
 from groupwise.errors import UserError
@@ -93,6 +93,7 @@ class WithTools:
         names = {str(schema["function"]["name"]) for schema in (tool.schema for tool in toolbox.tools)}
         reply: Reply | None = None
         ended: Ended | None = None
+        answers: list[Says] = []
         try:
             while ended is None:
                 said = await _sent(inner, reply)
@@ -104,12 +105,11 @@ class WithTools:
                     answers, ended = await toolbox.answers(reply, is_async)
                     if ended is None:
                         reply = yield answers
+                        answers = []
         finally:
             await toolbox.close()
             await inner.aclose() if inspect.isasyncgen(inner) else inner.close()
-        result = ended.result if isinstance(ended.result, Mapping) else {"reward": ended.result}
-        result = {name: value for name, value in result.items() if value is not None}
-        yield Ended({**toolbox.returned(), **result})
+        yield Ended(toolbox.returned(ended, answers))
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,8 @@ def described(hint: Any, inside: tuple[Any, ...] = ()) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(of)}
     if (fields := _fields(hint)) is not None:
-        known = {name: described(each, inside) for name, each in fields.items()}
+        told = _told(hint)
+        known = {name: {**described(each, inside), **told.get(name, {})} for name, each in fields.items()}
         return {"type": "object", "properties": known, "required": _required(hint), "additionalProperties": False}
     if origin is tuple and of and of[-1] is not ...:
         items = [described(each, inside) for each in of]
@@ -78,6 +79,8 @@ def built(hint: Any, value: Any) -> Any:
         return _TEXTS[hint][1](value)
     if hint is decimal.Decimal:
         return decimal.Decimal(str(value))
+    if _is_model(hint):
+        return hint.model_validate(value)
     if (fields := _fields(hint)) is not None:
         made = {name: built(fields.get(name, Any), each) for name, each in value.items()}
         return made if is_typeddict(hint) else hint(**made)
@@ -145,6 +148,8 @@ def _plain(hint: Any) -> dict[str, Any]:
 
 def _fields(hint: Any) -> dict[str, Any] | None:
     """Names and hints of what an object of this kind consists of; None where it is none."""
+    if _is_model(hint):
+        return {each.alias or name: each.annotation for name, each in hint.model_fields.items()}
     if not isinstance(hint, type):
         return None
     is_named = issubclass(hint, tuple) and hasattr(hint, "_fields")
@@ -154,7 +159,20 @@ def _fields(hint: Any) -> dict[str, Any] | None:
     return get_type_hints(hint) if is_named or is_typeddict(hint) else None
 
 
+def _is_model(hint: Any) -> bool:
+    """Says whether it is a class of pydantic's, which checks and makes its values itself."""
+    return isinstance(hint, type) and hasattr(hint, "model_fields") and hasattr(hint, "model_validate")
+
+
+def _told(hint: Any) -> dict[str, dict[str, str]]:
+    """What a class of pydantic's says of its fields."""
+    fields = hint.model_fields.items() if _is_model(hint) else ()
+    return {each.alias or name: {"description": each.description} for name, each in fields if each.description}
+
+
 def _required(hint: Any) -> list[str]:
+    if _is_model(hint):
+        return [each.alias or name for name, each in hint.model_fields.items() if each.is_required()]
     if is_typeddict(hint):
         return sorted(hint.__required_keys__)
     parameters = inspect.signature(hint).parameters

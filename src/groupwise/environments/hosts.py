@@ -136,8 +136,8 @@ class Host:
             return found
         self.flush()
         lines, has_ended = _lines(self._worker)
-        for line in lines:
-            found += self._heard(*json.loads(line))
+        for answer in json.loads(b"[%b]" % b",".join(lines)):
+            found += self._heard(*answer)
         if self.asked and (has_ended or time.monotonic() > self.deadline):
             found += self._killed("failed" if has_ended else "timeout")
         return found

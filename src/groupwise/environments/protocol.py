@@ -23,6 +23,15 @@ from typing import Any
 TOOLS = "tools/"
 """What begins so among the numbers of an episode counts its calls, and stands among the step's own metrics."""
 
+RESULTS = ("score", "reward", "success")
+"""What the numbers of an episode's result are called that say how good it was."""
+
+
+def beside(name: str, room: str) -> str:
+    """Returns a number's name as the result of an episode may hold it: with its room before it where by its own name
+    it would say how good the episode was."""
+    return f"{room}{name}" if name in RESULTS else name
+
 
 @dataclass(frozen=True)
 class Call:
@@ -30,6 +39,8 @@ class Call:
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default="", compare=False)
+    """As the model wrote it, where its calls have one."""
 
 
 class Reply(str):

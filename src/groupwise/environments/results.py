@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections import deque
 from collections.abc import ItemsView, KeysView, Mapping, Sequence, Set, ValuesView
 from dataclasses import dataclass, field
@@ -14,6 +15,10 @@ from groupwise.environments.protocol import Ended, Says
 NOTHING = "(no result)"
 BLOCKS = ("text", "image", "image_url", "audio", "video", "resource", "resource_link")
 """Types of the parts of a message."""
+_MEDIA = ("data", "image", "image_url", "audio", "input_audio", "video", "video_url", "source", "blob")
+"""Where such a part holds what is no text."""
+_PLACE = re.compile(r" at 0x[0-9a-fA-F]+>")
+"""Where in memory an object lies: another place each time."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def _text(value: Any) -> str:
             return bytes(value).decode() or NOTHING
         except UnicodeDecodeError:
             return f"({len(value):,} bytes that are no text)"
-    if isinstance(value, Mapping) and set(value) == {"type", "text"} and value["type"] == "text":
+    if isinstance(value, Mapping) and _is_block(value) and (set(value) == {"type", "text"} or _holds_media(value)):
         return _block(value)
     if isinstance(value, list) and value and all(_is_block(each) for each in value):
         return "\n".join(_block(each) for each in value)
@@ -118,6 +123,11 @@ def _text(value: Any) -> str:
 def _is_block(value: Any) -> bool:
     """A part of a message, as TRL and MCP have them."""
     return isinstance(value, Mapping) and value.get("type") in BLOCKS and len(value) > 1
+
+
+def _holds_media(part: Mapping[str, Any]) -> bool:
+    """Says whether it is a part by itself, and no more of data that have a type."""
+    return any(isinstance(part.get(name), str | bytes | Mapping) for name in _MEDIA)
 
 
 def _block(part: Mapping[str, Any]) -> str:
@@ -144,5 +154,6 @@ def _simple(value: Any) -> Any:
     if type(value).__str__ is not object.__str__ or type(value).__repr__ is not object.__repr__:
         if hasattr(value, "__next__") or isinstance(value, type) or callable(value):
             raise TypeError("return text, or what JSON can say")
-        return str(value)
+        if not _PLACE.search(text := str(value)):
+            return text
     raise TypeError("return text, or what JSON can say")

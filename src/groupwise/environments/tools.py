@@ -29,7 +29,9 @@ from random import Random
 from typing import Annotated, Any
 
 from groupwise.environments.arguments import Schema, checked, function_of, short
-from groupwise.environments.protocol import Call, Ended, Reply, Says, Utterance
+from groupwise.environments.plain import WrongWordsError, number
+from groupwise.environments.plain import shortened as plain_repr
+from groupwise.environments.protocol import TOOLS, Call, Ended, Reply, Says, Utterance, beside
 from groupwise.environments.results import Result, result_of, shortened
 from groupwise.environments.tool import Tool, Use, settings_of, tools_of, value_of
 from groupwise.errors import UserError
@@ -137,20 +139,33 @@ class Toolbox:
         return said, next((result.ended for result in results if result.ended), None)
 
     async def close(self) -> None:
-        """Asks each tool for its reward of the episode, and lets it go."""
+        """Asks each tool for its reward of the episode, and lets it go. Raises WrongWordsError, once all are closed,
+        for a reward that is no number."""
+        wrong = ""
         for name, use in self._uses.items():
             try:
                 reward = await value_of(use.close())
             except (Exception, SystemExit):
                 self._count("tools/failed", name)
                 continue
-            if reward is not None:
-                self.reward = (self.reward or 0.0) + float(reward)
+            earned = number(reward)
+            if earned is not None:
+                self.reward = (self.reward or 0.0) + earned
+            elif reward is not None:
+                wrong = wrong or f"the tool {name} gave the episode the reward {plain_repr(reward)}"
+        if wrong:
+            raise WrongWordsError(f"{wrong}; expected a finite number, or None")
 
-    def returned(self) -> dict[str, Any]:
-        """Returns what the episode returns: the counts, tools' own numbers, and a reward where a tool gave one."""
-        given = {} if self.reward is None else {"reward": self.reward}
-        return {**self.metrics, **self.counts, **given}
+    def returned(self, ended: Ended | None = None, said: Sequence[Says] = ()) -> dict[str, Any]:
+        """Returns what the episode returns: the counts, tools' own numbers, and a reward where a tool gave one; beside
+        what ``ended`` it says, whose own reward goes before that. ``said`` are messages that nobody hears any more."""
+        for message in said:
+            self.reward = (self.reward or 0.0) + message.reward if message.reward else self.reward
+        result = ended.result if ended is not None else None
+        own = result if isinstance(result, Mapping) else {"reward": result}
+        own = {name: value for name, value in own.items() if value is not None}
+        judged = self.reward is None or "score" in own
+        return {**self.metrics, **self.counts, **({} if judged else {"reward": self.reward}), **own}
 
     async def _talk(self, opening: Utterance, side_by_side: bool) -> AsyncGenerator[Utterance | Ended, Reply]:
         try:
@@ -160,11 +175,9 @@ class Toolbox:
                 said, ended = await self.answers(reply, side_by_side)
                 if ended is None:
                     reply = yield said
-            for message in said if ended is not None else ():
-                self.reward = (self.reward or 0.0) + message.reward if message.reward else self.reward
         finally:
             await self.close()
-        yield ended if ended is not None and ended.result is not None else Ended(self.returned())
+        yield Ended(self.returned(ended, said if ended is not None else ()))
 
     async def _result(self, call: Call) -> Result:
         tool = self._tools.get(call.name)
@@ -187,7 +200,8 @@ class Toolbox:
     def _message(self, call: Call, result: Result) -> Says:
         if result.failed:
             self._count("tools/failed", call.name)
-        for name, value in result.metrics.items():
+        for each, value in result.metrics.items():
+            name = beside(each, TOOLS)
             self.metrics[name] = self.metrics.get(name, 0.0) + value
         text = shortened(result.text, self.limits.result_characters)
         if result.failed:

@@ -25,6 +25,7 @@ from groupwise.evaluation.statistics import doubling, maj_at_k, mean, pass_at_k
 from groupwise.evaluation.voting import Canonical, candidates, voting_judge
 from groupwise.output.sample_completions import SampleCompletion, sample_of
 from groupwise.protocols import RolloutEngine
+from groupwise.rewards.failures import reasons
 from groupwise.rewards.scoring import reward_means, score_rollouts
 from groupwise.rewards.verdicts import Judge
 from groupwise.seeding import stable_seed
@@ -95,6 +96,8 @@ class Evaluation:
     """Where the problems of each held-out set stand in ``ids``, by its name; empty where there is one set."""
     episodes: Mapping[str, float] = field(default_factory=dict)
     """Turns and shares of stop reasons of the samples, as in docs/metrics.md; empty without an environment."""
+    unscored: tuple[str, ...] = ()
+    """Why completions have no score, with a row each: the first reasons."""
 
     @property
     def problems(self) -> int:
@@ -121,7 +124,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``json.dumps`` takes."""
         values = {"problems": self.problems, **asdict(self)}
-        return {name: value for name, value in values.items() if name != "episodes" or value}
+        return {name: value for name, value in values.items() if name not in ("episodes", "unscored") or value}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Evaluation:
@@ -129,7 +132,7 @@ class Evaluation:
         fields = {name: value for name, value in values.items() if name != "problems"}
         fields["settings"] = Settings(**values["settings"])
         fields["settings"] = replace(fields["settings"], narrowed=tuple(fields["settings"].narrowed))
-        fields["ids"] = tuple(values["ids"])
+        fields |= {"ids": tuple(values["ids"]), "unscored": tuple(values.get("unscored", ()))}
         fields["sets"] = {name: tuple(rows) for name, rows in values.get("sets", {}).items()}
         fields["completions"] = tuple(SampleCompletion(**row) for row in values["completions"])
         for name in ("greedy", "pass_at_1"):
@@ -278,7 +281,7 @@ def _summary(
         tokens=sum(lengths),
         mean_completion_tokens=mean(lengths),
         truncated_fraction=mean([not rollout.finished for rollout in everything]),
-        unparseable_fraction=mean([_unread(rollout, judge) for rollout in chain(*sampled)]),
+        unparseable_fraction=mean([rollout.scores[judge.name].status == "unparseable" for rollout in chain(*sampled)]),
         unscored_fraction=mean([rollout.correct is None for rollout in everything]),
         prompts_too_long=too_long,
         completions=tuple(sample_of(rollout) for (rollout,) in greedy[:SHOWN_COMPLETIONS]),
@@ -287,6 +290,7 @@ def _summary(
         highest=judge.highest(everything),
         sets=sets_of(prompts),
         episodes=_episodes([*chain(*sampled)]),
+        unscored=reasons(everything),
     )
 
 
@@ -294,7 +298,3 @@ def _episodes(rollouts: Sequence[Rollout]) -> dict[str, float]:
     from groupwise.sources.episode_metrics import episode_metrics
 
     return episode_metrics(rollouts)
-
-
-def _unread(rollout: Rollout, judge: Judge) -> bool:
-    return rollout.scores[judge.name].status == "unparseable"

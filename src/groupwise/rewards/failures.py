@@ -3,7 +3,7 @@ the evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from groupwise.errors import UserError
@@ -56,3 +56,14 @@ def evidence(rollout: Rollout) -> Iterator[str]:
     for name, score in rollout.scores.items():
         if score.status in UNSCORED:
             yield f"{rollout.prompt.example.id}: reward '{name}' {score.status}: {score.reason or 'no reason given'}"
+
+
+def reasons(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
+    """Returns the first reasons why rollouts have no score, each once, with the row that had it."""
+    found: dict[str, str] = {}
+    for rollout in rollouts:
+        for said in evidence(rollout):
+            found.setdefault(said.removeprefix(rollout.prompt.example.id), said)
+            if len(found) == SHOWN:
+                return tuple(found.values())
+    return tuple(found.values())

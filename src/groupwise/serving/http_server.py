@@ -97,8 +97,8 @@ class Handler(BaseHTTPRequestHandler):
         self._send(code, Refusal(code, message or self.responses.get(code, ("error",))[0]).as_json())
 
     def do_GET(self) -> None:
-        """Answers requests that only look: the list of models."""
-        self._answer({"/models": self._models})
+        """Answers requests that only look: for the models that there are."""
+        self._answer({"/models": self._models, f"/models/{self.server.door.model}": self._model})
 
     def do_POST(self) -> None:
         """Answers what draws, and what rewards."""
@@ -166,6 +166,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _models(self, body: Any, session: str | None) -> None:
         self._send(200, self.server.door.models())
+
+    def _model(self, body: Any, session: str | None) -> None:
+        self._send(200, self.server.door.models()["data"][0])
 
     def _chat(self, body: Any, session: str | None) -> None:
         self._draw(body, session, is_chat=True)

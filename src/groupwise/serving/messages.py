@@ -11,6 +11,8 @@ from groupwise.serving.refusal import Refusal
 from groupwise.types import Message
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+STRICT = "strict"
+"""Of a tool's function: helpers of clients always set it, and nothing is drawn by a grammar here."""
 FIELDS = {"role", "content", "tool_calls", "tool_call_id"}
 
 
@@ -77,7 +79,7 @@ def _calls(given: Any, where: str) -> list[dict[str, Any]]:
             raise Refusal(400, f"{where}[{place}]: expected a function with name and arguments", "messages")
         arguments = function.get("arguments", "{}")
         try:
-            values = json.loads(arguments) if isinstance(arguments, str) else arguments
+            values = json.loads(arguments or "{}") if isinstance(arguments, str) else arguments
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
@@ -93,16 +95,14 @@ def _calls(given: Any, where: str) -> list[dict[str, Any]]:
 
 
 def read_tools(given: Any) -> tuple[Any, ...]:
-    """The tools' schemas. Raises Refusal for what is none."""
+    """The tools' schemas, without the word that calls are to be drawn by a grammar. Raises Refusal for what is none."""
     if not isinstance(given, list):
         raise Refusal(400, "tools: expected a list", "tools")
     for place, tool in enumerate(given):
         function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
             raise Refusal(400, f'tools[{place}]: expected {{"type": "function", "function": {{"name": ..}}}}', "tools")
-        if function.get("strict"):
-            raise Refusal(400, f"tools[{place}].function.strict: nothing is drawn by a grammar here", "tools")
-    return tuple(given)
+    return tuple({**tool, "function": {k: v for k, v in tool["function"].items() if k != STRICT}} for tool in given)
 
 
 def written(message: Message, call_ids: Sequence[str]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from groupwise.serving.messages import read_messages, read_tools
+from groupwise.serving.messages import STRICT, read_messages, read_tools
 from groupwise.serving.refusal import Refusal
 from groupwise.types import Message
 
@@ -93,13 +93,20 @@ def read_request(body: Any, is_chat: bool, model: str) -> ClientRequest:
         "streams_usage": options.get("include_usage") is True,
         "logprobs": read.one("logprobs", bool, False) if is_chat else read.whole("logprobs", 0, 0, None) is not None,
         "shows_ids": read.one("return_token_ids", bool, False),
-        "ignored": tuple(name for name in UNHEARD if name in given),
+        "ignored": _unheard(given),
     }
     if common["top_p"] <= 0:
         raise Refusal(400, "top_p is 0; expected more than 0, at most 1", "top_p")
     asked = ClientRequest(**common, **(_chat(given, read) if is_chat else _prompt(given)))
     _refuse_half_characters({name: given.get(name) for name in ("messages", "tools", "chat_template_kwargs")})
     return asked
+
+
+def _unheard(given: Mapping[str, Any]) -> tuple[str, ...]:
+    tools = given.get("tools")
+    functions = [tool.get("function") for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    is_strict = any(isinstance(each, dict) and each.get(STRICT) for each in functions)
+    return (*(name for name in UNHEARD if name in given), *(["tools.strict"] if is_strict else []))
 
 
 def _chat(given: Mapping[str, Any], read: _Reader) -> dict[str, Any]:

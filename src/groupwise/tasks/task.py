@@ -10,6 +10,7 @@ from groupwise.environments.as_environment import resolved
 from groupwise.environments.turns import Turns
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
+from groupwise.rewards import as_reward, by_name
 from groupwise.rewards.episodes import EpisodeReward, among_rewards
 from groupwise.rewards.verdicts import Judge, equal_reward
 from groupwise.tasks.episode_rows import rows_with_tools
@@ -27,6 +28,7 @@ class Task:
     train: Sequence[Example]
     """Anything with ``len()`` and ``[index]``; a generator's rows may be made on demand."""
     rewards: tuple[Reward, ...] = ()
+    """Rewards; a plain function is one (``as_reward``), and so is a name (``rewards.by_name``)."""
     held_out: Sequence[Example] = ()
     """Never trained on; evaluation uses it. Several sets are made one by ``tasks.held_out_sets``."""
     referee: tuple[Reward, ...] = ()
@@ -61,9 +63,11 @@ class Task:
     """The budgets of an episode, or the most turns alone."""
 
     def __post_init__(self) -> None:
-        """Puts the environment's score among the rewards. Raises UserError for what is no environment, and for rows
-        that say nothing where there is none."""
+        """Puts the environment's score among the rewards. Raises UserError for what is no environment or no reward, and
+        for rows that say nothing where there is none."""
         refuse_turns(self.name, self.tools, self.turns)
+        for name in ("rewards", "referee"):
+            object.__setattr__(self, name, as_rewards(getattr(self, name), f"task {self.name}: {name}"))
         object.__setattr__(self, "tools", tuple(self.tools))
         speaks = self.environment is not None or bool(self.tools)
         for name in ("train", "held_out"):
@@ -123,6 +127,19 @@ def refuse_turns(name: str, tools: Any, turns: Any) -> None:
         raise UserError(f"task {name}: tools is {type(tools).__name__}; expected a list of functions")
     if not isinstance(turns, Turns) and (not isinstance(turns, int) or isinstance(turns, bool) or turns < 1):
         raise UserError(f"task {name}: turns is {turns!r}; expected a whole number, at least 1, or Turns(most=...)")
+
+
+def as_rewards(given: Any, where: str) -> tuple[Reward, ...]:
+    """Rewards of one or several: plain functions, names, rewards. Raises UserError for what is none."""
+    several = given if isinstance(given, list | tuple) else (given,)
+    try:
+        return tuple(each if hasattr(each, "score") else _as_reward(each) for each in several)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _as_reward(given: Any) -> Reward:
+    return by_name(given) if isinstance(given, str) else as_reward(given)
 
 
 def as_examples(rows: Sequence[Any], where: str, needs_prompt: bool = False) -> Sequence[Example]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from groupwise.environments.protocol import Call
 from groupwise.tokens.call_values import arguments_of, call_of, json_at, skipped, typed
+from groupwise.tokens.pythonic_calls import bare_calls, pythonic, pythonic_text
 
 Types = Mapping[str, Mapping[str, Any]]
 """Of each tool the schemas of its parameters, by name."""
@@ -110,14 +111,16 @@ def mistral(text: str, types: Types) -> Found:
             end, wrong = start, f"after {opens} stand neither a list nor a name and its arguments"
             if start >= 0:
                 value, end, wrong = json_at(text, start - 1)
-            yield wrong or arguments_of(_first(head, "[ARGS]", "[CALL_ID]"), value)
+            id = _first(head.partition("[CALL_ID]")[2], "[ARGS]")
+            yield wrong or arguments_of(_first(head, "[ARGS]", "[CALL_ID]"), value, id)
             if start < 0:
                 return
         at = text.find(opens, end if not wrong else start)
 
 
 def llama(text: str, types: Types) -> Found:
-    """Reads ``{"name": ..., "parameters": {...}}``, several with ``;`` between, perhaps behind ``<|python_tag|>``."""
+    """Reads ``{"name": ..., "parameters": {...}}``, several with ``;`` between, perhaps behind ``<|python_tag|>``; or
+    ``[name(key=value)]``: Llama 4."""
     tag = "<|python_tag|>"
     _, tagged, behind = text.partition(tag)
     at = skipped(behind if tagged else text, 0)
@@ -136,6 +139,8 @@ def llama(text: str, types: Types) -> Found:
         at = skipped(body, at + 1)
     if tagged and not body.startswith("{", skipped(body, 0)):
         yield f"after {tag} stands no object with name and parameters"
+    elif not tagged:
+        yield from bare_calls(text)
 
 
 def deepseek(text: str, types: Types) -> Found:
@@ -239,7 +244,17 @@ FORMATS = (
     CallFormat("GLM", ("<arg_key>",), glm),
     HERMES,
     CallFormat("Granite", ("<|tool_call|>",), listed, ("<|tool_call|>",), _listed_text),
-    CallFormat("Llama 3", ("<|python_tag|>", '"parameters":'), llama, ("<|python_tag|>", "{")),
+    CallFormat(
+        "LFM2",
+        ("<|tool_call_start|>",),
+        pythonic("<|tool_call_start|>", "<|tool_call_end|>"),
+        ("<|tool_call_start|>",),
+        lambda calls: f"<|tool_call_start|>{pythonic_text(calls)}<|tool_call_end|>",
+    ),
+    CallFormat(
+        "OLMo 3", ("<function_calls>",), pythonic("<function_calls>", "</function_calls>"), ("<function_calls>",)
+    ),
+    CallFormat("Llama 3", ("<|python_tag|>", '"parameters":'), llama, ("<|python_tag|>", "{", "[")),
 )
 """In the order in which their signs are looked for."""
 

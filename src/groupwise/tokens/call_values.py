@@ -49,10 +49,10 @@ def call_of(value: Any) -> Call | str:
     others = [str(key) for key in value if key not in (*ARGUMENTS, *BESIDE)]
     if given is None and others:
         return f"the object has no arguments; beside the name it has {', '.join(others)[:SHOWN_LETTERS]}"
-    return arguments_of(value["name"], given)
+    return arguments_of(value["name"], given, value.get("id"))
 
 
-def arguments_of(name: Any, arguments: Any) -> Call | str:
+def arguments_of(name: Any, arguments: Any, id: Any = "") -> Call | str:
     """A call of a name with arguments: an object, one written as a text, or nothing; or what is wrong with it."""
     if not isinstance(name, str) or not name.strip():
         return f"the tool's name is {_kind(name)}; expected a name"
@@ -69,7 +69,7 @@ def arguments_of(name: Any, arguments: Any) -> Call | str:
         return "it holds a lone surrogate, which is no character"
     except RecursionError:
         return "its values are nested too deeply"
-    return Call(name.strip(), dict(arguments))
+    return Call(name.strip(), dict(arguments), id if isinstance(id, str) else "")
 
 
 def typed(text: str, schema: Any) -> Any:

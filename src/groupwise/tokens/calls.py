@@ -7,6 +7,7 @@ The template is filled with a call of a tool that does not exist; what it writes
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,8 @@ TOOLS = "tools"
 MOST_UNREADABLE = 8
 """Of one reply: after so many calls that cannot be read, nothing else in it is."""
 NAME, KEY, VALUE = "groupwise_probe", "probe_key", "probe value"
+IDS = re.compile(r"[A-Za-z0-9]{9}")
+"""What each template takes as the id of a call."""
 _ASKED = [{"role": "user", "content": "question"}]
 _SCHEMA = {
     "type": "function",
@@ -83,12 +86,12 @@ class CallReader:
         """A turn that calls tools, as a message: what it says before its calls, and the calls."""
         begins = self.format.begins if self.format is not None else ("",)
         places = [place for mark in begins if (place := text.find(mark)) >= 0]
-        functions = [{"name": call.name, "arguments": dict(call.arguments)} for call in calls]
-        return {
-            "role": "assistant",
-            "content": text[: min(places, default=0)].strip(),
-            "tool_calls": [{"type": "function", "function": function} for function in functions],
-        }
+        written = [
+            {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
+            | ({"id": call.id} if IDS.fullmatch(call.id) else {})
+            for call in calls
+        ]
+        return {"role": "assistant", "content": text[: min(places, default=0)].strip(), "tool_calls": written}
 
     def shown(self, message: Message) -> Message:
         """A message with calls as the template takes them: some want no content, or arguments as text, or the calls in
@@ -207,9 +210,15 @@ def types_of(tools: Sequence[Any]) -> Types:
     return found
 
 
+def call_id(number: int) -> str:
+    """Returns the id of a conversation's call of that number where it has none of its own."""
+    return f"call{number:05d}"
+
+
 def with_ids(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages with an id of nine letters for each call and for each result, which some templates insist on; a
-    result belongs to the first call before it that has none yet, or to the one that its own id names."""
+    """The messages with an id of nine letters or digits for each call and for each result, which some templates insist
+    on: its own where it has such a one. A result belongs to the first call before it that has none yet, or to the one
+    that its own id names."""
     known: dict[str, str] = {}
     waiting: list[str] = []
     found = []
@@ -218,7 +227,8 @@ def with_ids(messages: Sequence[Message]) -> list[dict[str, Any]]:
         if message.get("tool_calls"):
             calls = []
             for call in message["tool_calls"]:
-                id = f"call{len(known):05d}"
+                own = str(call.get("id"))
+                id = own if IDS.fullmatch(own) and own not in known.values() else call_id(len(known))
                 known[str(call.get("id") or id)] = id
                 waiting.append(id)
                 calls.append({**call, "id": id})

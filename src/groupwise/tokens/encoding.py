@@ -31,9 +31,15 @@ class Encoder:
     def guarded(self, text: str, markup: bool = False) -> str:
         """The text with every special token that it spells cut in two by the guard, and with ``markup`` also every
         other added token that looks like a tag (``</tool_call>``)."""
+        if self._first_characters.isdisjoint(text):  # most texts spell none, and some tokenizers have hundreds
+            return text
         for special in (*self.special_texts, *(self.markup_texts if markup else ())):
             text = text.replace(special, special[0] + GUARD + special[1:])
         return text
+
+    @cached_property
+    def _first_characters(self) -> frozenset[str]:
+        return frozenset(each[0] for each in (*self.special_texts, *self.markup_texts))
 
     @cached_property
     def opening(self) -> tuple[int, ...]:

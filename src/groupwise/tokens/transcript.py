@@ -85,23 +85,27 @@ class Writer:
             before = self.prompt(messages) if place == 0 else self.fill(given[:number], True, False)
             if not whole.startswith(before):
                 raise UserError(self._rewritten(len(turns)))
-            last = place == len(turns) - 1
+            if answers and len(before) < answers[-1][1]:
+                raise UserError(self._ended_otherwise())
             if turn.get("tool_calls"):
                 start, end, around = self._calling(whole, len(before), turn, turns[place + 1 :])
             else:
-                start, end, around = self._answer(whole, len(before), turn["content"], last)
+                start, end, around = self._answer(whole, len(before), turn["content"], turns[place + 1 :])
             answers.append((start, end))
             added = added or around
         ended = any(whole[: answers[-1][1]].endswith(text) for text in self.ends)
         return Transcript(whole[: answers[-1][1]], tuple(answers), added, ended)
 
-    def _answer(self, whole: str, start: int, content: str, last: bool) -> tuple[int, int, str]:
-        """Where an answer ends, with what ends its turn, and what the template adds to it."""
+    def _answer(self, whole: str, start: int, content: str, following: Sequence[Message]) -> tuple[int, int, str]:
+        """Where an answer ends, with what ends its turn, and what the template adds to it; it ends before anything of
+        ``following``."""
         at = whole.find(content.strip(), start)
         kept = at + len(content.strip()) if at >= 0 else start
-        found = [(whole.find(text, kept), text) for text in (self.ends[:1] if last else self.ends)]
+        found = [(whole.find(text, kept), text) for text in (self.ends if following else self.ends[:1])]
         stop, text = min(((at, text) for at, text in found if at >= 0), default=(-1, ""))
-        if stop < 0 and not last:
+        if stop >= 0 and not _follow(whole[stop + len(text) :], following):
+            raise UserError(self._ended_otherwise())
+        if stop < 0 and following:
             raise UserError(
                 f"{self.where}: the chat template of {self.name} ends no turn with a special token, so that several "
                 "turns of an answer cannot be learned; keep the last one"
@@ -134,6 +138,12 @@ class Writer:
         if any(name not in shown for name in names) or _letters(content) not in _letters(shown):
             raise AnswerRewritten(self._dropped(f"{content} {', '.join(names)}".strip(), shown))
         return start, end + len(text), ""
+
+    def _ended_otherwise(self) -> str:
+        return (
+            f"{self.where}: the chat template of {self.name} ends a turn that others follow with no token that ends a "
+            "completion, so that several turns of an answer cannot be learned; keep the last one"
+        )
 
     def _rewritten(self, turns: int) -> str:
         if turns > 1:

@@ -11,10 +11,10 @@ from random import Random
 from typing import Any
 
 from groupwise.environments.arguments import Schema
-from groupwise.environments.plain import result
-from groupwise.environments.protocol import Ended, Reply, Utterance
+from groupwise.environments.plain import WrongWordsError, result, shortened
+from groupwise.environments.protocol import Ended, Reply, Utterance, beside
 from groupwise.environments.results import result_of
-from groupwise.environments.schemas import schema_of
+from groupwise.environments.schemas import name_of, schema_of
 from groupwise.environments.tool import FunctionTool, Tool, value_of
 from groupwise.environments.tools import Episode, Toolbox, Tools, driven
 from groupwise.errors import UserError
@@ -95,10 +95,14 @@ class TRL:
                 "prompts": columns.get("prompt"),
                 "completions": [completion],
             }
-            (values[function.__name__],) = await value_of(function(**_accepted(function, offered)))
+            name, scores = name_of(function), await value_of(function(**_accepted(function, offered)))
+            if not hasattr(scores, "__len__") or len(scores) != 1:
+                raise WrongWordsError(f"the reward {name} gave {shortened(scores)}; expected a list of one")
+            values[name] = result(scores[0])["value"]
         told = {name: float(value) for name, value in values.items() if value is not None}
         more = given.get("logged", {}) | {name: given[name] for name in ("success",) if name in given}
-        return {**more, **told, "reward": sum(told.values())} if told else {**more}
+        named = {beside(name, "rewards/"): value for name, value in told.items()}
+        return {**more, **named, "reward": sum(told.values())} if told else {**more}
 
     def _schemas(self, row: Mapping[str, Any]) -> dict[str, Schema]:
         key = str(row.get(ROUTE)) if isinstance(self.factory, Mapping) else ""
