@@ -207,6 +207,42 @@ def test_containers_types_and_objects_of_an_answer_can_be_tested(rollout: Make) 
 
 
 @needs_sandbox
+def test_what_is_iterated_over_called_or_of_the_library_can_be_tested_and_judges_nothing(rollout: Make) -> None:
+    source = (
+        "import datetime, decimal, fractions\n"
+        "class Pair:\n    def __iter__(self): return iter([1, 2])\n    def __len__(self): return 2\n"
+        "    def __getitem__(self, place): return [1, 2][place]\n"
+        "def count(n):\n    yield from range(n)\n"
+        "def adder(x): return lambda y: x + y\n"
+        "def values(n): return [range(n), fractions.Fraction(n, 3), decimal.Decimal(n) / 4, datetime.date(2020, 1, n),"
+        " datetime.timedelta(n), bytearray(n), 10 ** 6000]\n"
+    )
+    tests = [
+        "assert list(count(3)) == [0, 1, 2] and next(count(3)) == 0 and not callable(count(3))",
+        "assert adder(2)(3) == 5 and callable(adder(2)) and not hasattr(adder(2), '__len__')",
+        "assert len(Pair()) == 2 and Pair()[1] == 2 and sorted(Pair()) == [1, 2] and 2 in Pair() and 3 not in Pair()",
+        "import datetime, decimal, fractions\n"
+        "assert values(2) == [range(2), fractions.Fraction(2, 3), decimal.Decimal('0.5'), datetime.date(2020, 1, 2),"
+        " datetime.timedelta(2), bytearray(2), 10 ** 6000]",
+    ]
+    assert scored(Code(time_limit_seconds=60.0), rollout, source, tests=tests) == [1.0]
+    forger = (
+        "class Yes(int):\n    def __eq__(self, other): return True\n"
+        "class Any:\n    def __contains__(self, other): return True\n    def __bool__(self): return False\n"
+        "    def __iter__(self): return iter([Yes(5)])\n    def __getitem__(self, place): return Yes(5)\n"
+        "    def __call__(self, *_): return Yes(5)\n    def __enter__(self): return self\n"
+        "    def __exit__(self, *_): return True\n    def __add__(self, other): return 4\n"
+        "def f(x): return Any()\ndef g(x): return iter(())"
+    )
+    wrong = [
+        *("assert 4 in f(2)", "assert not f(2)", "assert f(2)[0] == 4", "assert f(2)(1) == 4", "assert f(2) + 0 == 4"),
+        "with f(2): assert False",
+        "assert all(map(lambda n: next(g(n)) == 2 * n, [1, 2]))",
+    ]
+    assert scored(Code(time_limit_seconds=60.0), rollout, forger, tests=wrong) == [0.0]
+
+
+@needs_sandbox
 def test_a_hanging_program_is_tried_twice_and_a_missing_one_is_told_apart(rollout: Make) -> None:
     started = time.monotonic()
     reward = Code(time_limit_seconds=0.8)

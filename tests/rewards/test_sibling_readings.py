@@ -1,6 +1,7 @@
 """References and completions that nobody had named: words, units, times, ranges, choices, denials; and, some of them
 for algebra, looks of LaTeX, intervals, scripts, corrections.
-``sibling_readings.tsv`` and ``further_readings.tsv`` have reference, completion and score."""
+``transcript_readings.tsv`` has the ways in which transcripts of benchmarks end: several boxes, thinking, tables, code,
+remarks, corrections, options, languages, compound quantities. The three tables have reference, completion and score."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def rows(file: str) -> list[tuple[Rollout, float]]:
     ]
 
 
-@pytest.mark.parametrize("file", ["sibling_readings.tsv", "further_readings.tsv"])
+@pytest.mark.parametrize("file", ["sibling_readings.tsv", "further_readings.tsv", "transcript_readings.tsv"])
 def test_siblings_are_read_as_they_are_meant(file: str) -> None:
     cases = rows(file)
     rollouts, wanted = [row for row, _ in cases], [value for _, value in cases]

@@ -128,7 +128,7 @@ MATHEMATICS: dict[str, str] = {
     "no number": r"\boxed{nan}",
     "infinity over itself": r"\boxed{\frac{\infty}{\infty}}",
     "a number in a comment": "\\boxed{5} % \\boxed{4",
-    "letters that look like it": "\\boxed{\u0664.\u0001}",
+    "letters that look like it": "\\boxed{\u13ce.\u0001}",
     "the other direction": "\\boxed{\u202e42}",
 }
 """None of them is 4."""

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from attempts.forgeries import FORGERIES
+from attempts.verdict import ASSERT, CHECK, MAPPED, OUTPUT, RAISES, RIGHT, WRONG, ZIPPED, Verdict, asserts
 
-
-class Verdict(NamedTuple):
-    """A program, the columns of its row, and whether it is right."""
-
-    program: str
-    columns: dict[str, Any]
-    right: bool = False
-
-
-WRONG = "def f(x): return None\n"
-RIGHT = "def f(x): return x * 2\n"
-ASSERT = {"tests": ["assert f(2) == 4"]}
-OUTPUT = {"tests": [{"input": "2\n", "output": "4\n"}]}
-RAISES = {"tests": ["try:\n    f(-1)\n    raise AssertionError\nexcept ValueError:\n    pass"]}
-CHECK = {
-    "test": "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(3) == 6\n",
-    "entry_point": "f",
-}
-
-
-def _asserts(*tests: str) -> dict[str, Any]:
-    return {"tests": list(tests)}
-
-
-MAPPED = _asserts("cases = [(1, 2), (2, 4)]\nassert all(map(lambda c: f(c[0]) == c[1], cases))")
-ZIPPED = _asserts("for got, want in zip(map(f, [1, 2]), [2, 4]): assert got == want")
-ANY = _asserts("assert not any(f(n) != 2 * n for n in range(3))")
-FILTERED = _asserts("assert not list(filter(lambda n: f(n) != 2 * n, [1, 2, 3]))")
-SORTED = _asserts("bad = 0\nfor n in map(f, [1, 2, 3]): bad += n not in (2, 4, 6)\nassert bad == 0")
-ATTEMPTED = _asserts("import unittest\nt = unittest.TestCase()\nwith t.assertRaises(ValueError): f('x')")
+ANY = asserts("assert not any(f(n) != 2 * n for n in range(3))")
+FILTERED = asserts("assert not list(filter(lambda n: f(n) != 2 * n, [1, 2, 3]))")
+SORTED = asserts("bad = 0\nfor n in map(f, [1, 2, 3]): bad += n not in (2, 4, 6)\nassert bad == 0")
+ATTEMPTED = asserts("import unittest\nt = unittest.TestCase()\nwith t.assertRaises(ValueError): f('x')")
 _STDOUT = "import os\nfor n in range(32):\n    try: os.write(n, {text!r})\n    except OSError: pass\n"
 
 FORGED: dict[str, Verdict] = {
@@ -69,7 +44,7 @@ FORGED: dict[str, Verdict] = {
     "an error that is a group": Verdict("def f(x): raise ExceptionGroup('x', [ValueError()])", RAISES),
     "AssertionError where it is swallowed": Verdict(
         "def f(x): raise AssertionError",
-        _asserts("ok = True\ntry: ok = f(2) == 4\nexcept TypeError: pass\nassert ok is True"),
+        asserts("ok = True\ntry: ok = f(2) == 4\nexcept TypeError: pass\nassert ok is True"),
     ),
     "exits early": Verdict("raise SystemExit(0)", ASSERT),
     "ends early": Verdict("import os; os._exit(0)", ASSERT),
@@ -98,7 +73,7 @@ FORGED: dict[str, Verdict] = {
         "class int(int):\n    def __eq__(self, other): return True\nint.__module__ = 'builtins'\ndef f(x): return int()",
         ASSERT,
     ),
-    "nan": Verdict("def f(x): return float('nan')", _asserts("assert f(2) >= 4 or f(2) == 4")),
+    "nan": Verdict("def f(x): return float('nan')", asserts("assert f(2) >= 4 or f(2) == 4")),
     "a list within itself": Verdict("a = []\na.append(a)\ndef f(x): return a", ASSERT),
     "a list of a hundred thousand lists": Verdict(
         "def f(x):\n    a = []\n    for _ in range(100000): a = [a]\n    return a", ASSERT
@@ -108,7 +83,7 @@ FORGED: dict[str, Verdict] = {
     "changed functions": Verdict("import builtins\nbuiltins.all = builtins.any = lambda *_: True\n" + WRONG, MAPPED),
     "changed json": Verdict(
         "import json\njson.dumps = lambda *_, **__: '[\"value\", 4]'\n" + WRONG,
-        _asserts("assert f(2) == 4 and f(3) == 6"),
+        asserts("assert f(2) == 4 and f(3) == 6"),
     ),
     "a function that the test calls by another name": Verdict(
         "def f(x): return 0\ndef is_close(a, b): return True\ndef isclose(a, b): return True",
@@ -117,11 +92,11 @@ FORGED: dict[str, Verdict] = {
     "a test's own function": Verdict("def check(candidate): return True\ndef f(x): return 0", CHECK),
     "a test's own module": Verdict(
         "class math:\n    isclose = staticmethod(lambda a, b: True)\ndef f(x): return 0",
-        _asserts("import math\nassert math.isclose(f(2), 4)"),
+        asserts("import math\nassert math.isclose(f(2), 4)"),
     ),
     "a value seen in memory": Verdict(
         "import gc\ndef f(x): return [one for one in gc.get_objects() if isinstance(one, str) and 'assert f' in one][0] and 4",
-        _asserts("assert f(2) == 4 and f(3) == 6"),
+        asserts("assert f(2) == 4 and f(3) == 6"),
     ),
     "the frames above it": Verdict(
         "import sys\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n        if 'want' in frame.f_locals: return frame.f_locals['want']\n        frame = frame.f_back",
@@ -138,23 +113,48 @@ FORGED: dict[str, Verdict] = {
     "an output on the other stream": Verdict("import sys; print(4, file=sys.stderr)", OUTPUT),
     "surrogates in the output": Verdict("import os; os.write(1, b'4\\xff')", OUTPUT),
     "no program": Verdict("", ASSERT),
-    "suppressed by the test": Verdict(WRONG, _asserts("assert f(2) == 4 or exit(0)")),
+    "suppressed by the test": Verdict(WRONG, asserts("assert f(2) == 4 or exit(0)")),
 }
+FORGED |= FORGERIES
 LONG = RIGHT + "# " + "x" * 20_000 + "\n"
 LOST: dict[str, Verdict] = {
+    "a generator that is listed": Verdict(
+        "def f(x):\n    yield from range(x)", asserts("assert list(f(3)) == [0, 1, 2]\nassert next(f(3)) == 0"), True
+    ),
+    "a function that is returned": Verdict(
+        "def f(x): return lambda y: x * y", asserts("assert f(2)(3) == 6 and callable(f(2))"), True
+    ),
+    "a container of its own": Verdict(
+        "class It:\n    def __iter__(self): return iter([1, 2])\n    def __len__(self): return 2\n    def __getitem__(self, n): return [1, 2][n]\ndef f(x): return It()",
+        asserts(
+            "assert len(f(2)) == 2 and f(2)[1] == 2 and list(f(2)) == sorted(f(2)) == [1, 2] and not callable(f(2))"
+        ),
+        True,
+    ),
+    "ranges, fractions, decimals and days": Verdict(
+        "import datetime, decimal, fractions\ndef f(x): return [range(x), fractions.Fraction(x, 3), decimal.Decimal(x) / 4, datetime.date(2020, 1, x), datetime.timedelta(x), bytearray(x)]",
+        asserts(
+            "import datetime, decimal, fractions\nassert f(2) == [range(2), fractions.Fraction(2, 3), decimal.Decimal('0.5'), datetime.date(2020, 1, 2), datetime.timedelta(2), bytearray(2)]"
+        ),
+        True,
+    ),
+    "numbers of six thousand digits": Verdict(
+        "def f(x): return x * 10", asserts("assert f(10 ** 6000) == 10 ** 6001"), True
+    ),
+    "views of a dictionary": Verdict("def f(x): return x.items()", asserts("assert list(f({1: 2})) == [(1, 2)]"), True),
     "asserts": Verdict(RIGHT, ASSERT, True),
     "input and output": Verdict("print(2 * int(input()))", OUTPUT, True),
     "a check of an entry point": Verdict(RIGHT, CHECK, True),
-    "a test that prints": Verdict(RIGHT, _asserts("print('checking')\nassert f(1) == 2"), True),
-    "a test that prints a lot": Verdict(RIGHT, _asserts("print('x' * 300000)\nassert f(1) == 2"), True),
+    "a test that prints": Verdict(RIGHT, asserts("print('checking')\nassert f(1) == 2"), True),
+    "a test that prints a lot": Verdict(RIGHT, asserts("print('x' * 300000)\nassert f(1) == 2"), True),
     "a test that prints without a newline": Verdict(
-        RIGHT, _asserts("import sys\nsys.stdout.write('checking')\nassert f(1) == 2"), True
+        RIGHT, asserts("import sys\nsys.stdout.write('checking')\nassert f(1) == 2"), True
     ),
     "a test that prints to the other stream": Verdict(
-        RIGHT, _asserts("import sys\nprint('x', file=sys.stderr)\nassert f(1) == 2"), True
+        RIGHT, asserts("import sys\nprint('x', file=sys.stderr)\nassert f(1) == 2"), True
     ),
-    "a test that closes its output": Verdict(RIGHT, _asserts("import sys\nassert f(1) == 2\nsys.stdout.close()"), True),
-    "a test that says passed": Verdict(RIGHT, _asserts("assert f(1) == 2\nprint('passed')"), True),
+    "a test that closes its output": Verdict(RIGHT, asserts("import sys\nassert f(1) == 2\nsys.stdout.close()"), True),
+    "a test that says passed": Verdict(RIGHT, asserts("assert f(1) == 2\nprint('passed')"), True),
     "a program that prints": Verdict("print('hello')\ndef f(x):\n    print('noise')\n    return 2 * x", ASSERT, True),
     "a program that prints lines like answers": Verdict("print('[\"value\", 5]')\n" + RIGHT, ASSERT, True),
     "an error that is asked for": Verdict("def f(x): raise ValueError('no')", RAISES, True),
@@ -181,9 +181,9 @@ LOST: dict[str, Verdict] = {
         True,
     ),
     "tuples and sets": Verdict(
-        "def f(x): return (x, {x}, {x: [x]})", _asserts("assert f(2) == (2, {2}, {2: [2]})"), True
+        "def f(x): return (x, {x}, {x: [x]})", asserts("assert f(2) == (2, {2}, {2: [2]})"), True
     ),
-    "a large answer": Verdict("def f(x): return list(range(50000))", _asserts("assert len(f(2)) == 50000"), True),
+    "a large answer": Verdict("def f(x): return list(range(50000))", asserts("assert len(f(2)) == 50000"), True),
     "a large input": Verdict("print(len(input()))", {"tests": [{"input": "x" * 300_000, "output": "300000"}]}, True),
     "letters of other scripts": Verdict(
         "print(input()[::-1])", {"tests": [{"input": "日本é", "output": "é本日"}]}, True

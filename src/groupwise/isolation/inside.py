@@ -13,17 +13,19 @@ becomes one of three:
 from __future__ import annotations
 
 import builtins
+import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from groupwise.isolation.limits import become_nobody, limit
+from groupwise.isolation.plain_values import PROTOCOLS, decoded, encoded
 
 LINE_BYTES = 1 << 20
+_ENDED = object()
 PASSED = b"passed"
-_SEQUENCES: dict[str, Any] = {"tuple": tuple, "set": set, "frozenset": frozenset}
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -65,7 +67,7 @@ def _serve(text: str) -> None:
     exec(compile(text, "answer.py", "exec"), names)
     answer = _Answer(names)
     while line := requests.readline(LINE_BYTES):
-        what, *request = _decoded(json.loads(line), answer.objects.__getitem__)
+        what, *request = decoded(json.loads(line), lambda number, _: answer.objects[number])
         try:
             reply = getattr(answer, what)(*request)
         except Exception as error:
@@ -83,18 +85,36 @@ class _Answer:
 
     def call(self, name: str, arguments: list[Any], named: dict[str, Any]) -> list[Any]:
         function = self.names[name] if name in self.names else getattr(self.names["Solution"](), name)
-        return ["value", _encoded(function(*arguments, **named), self._kept)]
+        return ["value", encoded(function(*arguments, **named), self._kept)]
 
     def method(self, thing: Any, name: str, arguments: list[Any], named: dict[str, Any]) -> list[Any]:
-        return ["value", _encoded(getattr(thing, name)(*arguments, **named), self._kept)]
+        return ["value", encoded(getattr(thing, name)(*arguments, **named), self._kept)]
 
     def get(self, thing: Any, name: str) -> list[Any]:
         value = getattr(thing, name)
-        return ["method"] if callable(value) else ["value", _encoded(value, self._kept)]
+        return ["method"] if callable(value) else ["value", encoded(value, self._kept)]
 
     def set(self, thing: Any, name: str, value: Any) -> list[Any]:
         setattr(thing, name, value)
         return ["value", None]
+
+    def invoke(self, thing: Any, arguments: list[Any], named: dict[str, Any]) -> list[Any]:
+        return ["value", encoded(thing(*arguments, **named), self._kept)]
+
+    def length(self, thing: Any) -> list[Any]:
+        return ["value", len(thing)]
+
+    def item(self, thing: Any, key: Any) -> list[Any]:
+        return ["value", encoded(thing[key], self._kept)]
+
+    def iterate(self, thing: Any) -> list[Any]:
+        return ["value", {"object": [self._kept(iter(thing)), ["__next__"]]}]
+
+    def next(self, thing: Any) -> list[Any]:
+        try:
+            return ["value", encoded(next(thing), self._kept)]
+        except StopIteration:
+            return ["ended"]
 
     def _kept(self, value: Any) -> int:
         self.objects.append(value)
@@ -122,10 +142,14 @@ class _Names(dict[str, Any]):
         raise NameError(f"name {name!r} is not defined")
 
     def ask(self, what: str, *request: Any) -> Any:
-        line = json.dumps(_encoded([what, *request], _number)).encode() + b"\n"
+        line = json.dumps(encoded([what, *request], _number)).encode() + b"\n"
         said, value = self._reply(line)
         if said == "raised":
             raise _exception(value)
+        if said == "ended" and what == "next":
+            return _ENDED
+        if said in ("ended", "method") and what != "get":
+            os._exit(1)  # no such reply was asked for
         if said == "method":
             thing, name = request
             return lambda *arguments, **named: self.ask("method", thing, name, list(arguments), named)
@@ -139,16 +163,15 @@ class _Names(dict[str, Any]):
             self._requests.flush()
             said, *value = json.loads(self._replies.readline(LINE_BYTES))
             if said == "value":
-                return said, _decoded(value[0], lambda number: _Object(number, self.ask))
-            if said != "method":
-                return "raised", str(value[0])
-            return said, None
+                return said, decoded(value[0], functools.partial(_thing, self.ask))
+            return (said, None) if said in ("method", "ended") else ("raised", str(value[0]))
         except BaseException:
             os._exit(1)
 
 
 class _Object:
-    """An object of the answer's class, which stays there: its attributes are asked for, and it equals itself alone."""
+    """An object of the answer's class, which stays there: its attributes are asked for, and its length, items and
+    calls where it has them. It equals itself alone and is true, whatever it says of itself."""
 
     def __init__(self, number: int, ask: Callable[..., Any]) -> None:
         vars(self).update(_number=number, _ask=ask)
@@ -159,10 +182,53 @@ class _Object:
     def __setattr__(self, name: str, value: Any) -> None:
         vars(self)["_ask"]("set", self, name, value)
 
+    def __bool__(self) -> bool:
+        return True
+
+
+def _call(self: _Object, *arguments: Any, **named: Any) -> Any:
+    return vars(self)["_ask"]("invoke", self, list(arguments), named)
+
+
+def _length(self: _Object) -> int:
+    return int(vars(self)["_ask"]("length", self))
+
+
+def _item(self: _Object, key: Any) -> Any:
+    return vars(self)["_ask"]("item", self, key)
+
+
+def _iterator(self: _Object) -> Iterator[Any]:
+    return _items(vars(self)["_ask"]("iterate", self))
+
+
+def _next(self: _Object) -> Any:
+    if (item := vars(self)["_ask"]("next", self)) is _ENDED:
+        raise RuntimeError("the answer's iterator has ended")  # a StopIteration would end the test's own loops
+    return item
+
+
+_METHODS = dict(zip(PROTOCOLS, (_call, _length, _item, _iterator, _next), strict=True))
+
+
+def _thing(ask: Callable[..., Any], number: int, protocols: list[str]) -> _Object:
+    """What stands in a test for an object of the answer's."""
+    return _with(tuple(name for name in PROTOCOLS if name in protocols))(number, ask)
+
+
+@functools.cache
+def _with(protocols: tuple[str, ...]) -> type[_Object]:
+    return type("Answer", (_Object,), {name: _METHODS[name] for name in protocols})
+
+
+def _items(iterator: Any) -> Iterator[Any]:
+    while (item := vars(iterator)["_ask"]("next", iterator)) is not _ENDED:
+        yield item
+
 
 def _number(value: Any) -> int:
     """Of an object of the answer's. Raises TypeError for any other thing that is no plain value."""
-    if type(value) is _Object:
+    if isinstance(value, _Object):
         return int(vars(value)["_number"])
     raise TypeError(type(value).__name__)
 
@@ -186,46 +252,3 @@ def _test(text: str, expected: list[str], read: int, write: int) -> NoReturn:
     exec(compile(text, "tests.py", "exec"), _Names(expected, read, write))
     os.write(verdict, PASSED)
     os._exit(0)
-
-
-def _encoded(value: Any, keep: Callable[[Any], int]) -> Any:
-    """Plain values as JSON that keeps their types, also of what is one of them (a Counter is a dictionary); of anything
-    else the number that ``keep`` gives it."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, int | float | str):
-        kinds: tuple[Any, ...] = (int, float, str)
-        return next(kind.__getnewargs__(value)[0] for kind in kinds if isinstance(value, kind))  # of no subclass
-    if isinstance(value, list):
-        return [_encoded(item, keep) for item in value]
-    if isinstance(value, dict):
-        return {"dict": [[_encoded(key, keep), _encoded(item, keep)] for key, item in value.items()]}
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
-    if isinstance(value, bytes):
-        return {"bytes": value.hex()}
-    if isinstance(value, tuple | set | frozenset):
-        name = next(name for name, kind in _SEQUENCES.items() if isinstance(value, kind))
-        return {name: [_encoded(item, keep) for item in value]}
-    names = [name for name, one in vars(builtins).items() if one is value and isinstance(one, type)]
-    if names:
-        return {"type": names[0]}
-    return {"object": keep(value)}
-
-
-def _decoded(value: Any, thing: Callable[[int], Any]) -> Any:
-    if isinstance(value, list):
-        return [_decoded(item, thing) for item in value]
-    if not isinstance(value, dict):
-        return value
-    ((kind, inner),) = value.items()
-    if kind == "dict":
-        return {_decoded(key, thing): _decoded(item, thing) for key, item in inner}
-    if kind == "complex":
-        return complex(*inner)
-    if kind == "type":
-        found = getattr(builtins, inner)
-        return found if isinstance(found, type) else None
-    if kind == "object":
-        return thing(inner)
-    return bytes.fromhex(inner) if kind == "bytes" else _SEQUENCES[kind](_decoded(item, thing) for item in inner)

@@ -89,9 +89,9 @@ class Walls:
 
     def _parcel(self, settings: dict[str, Any]) -> int:
         if self.is_bubblewrap:
-            return pack(("limits", "inside"), settings | {"filter": None})
+            return pack(("limits", "plain_values", "inside"), settings | {"filter": None})
         self.refuse_threads(settings["threads"])
-        return pack(("limits", "confinement", "inside"), settings | confinement_settings())
+        return pack(("limits", "confinement", "plain_values", "inside"), settings | confinement_settings())
 
 
 def confinement_settings() -> dict[str, Any]:

@@ -28,7 +28,15 @@ WARM_UP = [
 ]
 _SAME, _CLOSE, _CLOSE_TO_A_DECIMAL = 1e-25, 1e-12, 2e-6
 _POINTS = ("1.3700089000123456789", "2.7100071300765432198", "0.7770012300918273645")
+_IN_DEGREES = re.compile(
+    r"(?P<function>\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(?P<angle>[0-9]{1,4})\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?"
+)
+"""``\\sin 60^\\circ``: math-verify leaves the degrees out."""
 _DELIMITERS = ("$", r"\(", r"\[", r"\boxed")
+
+
+def _in_radians(match: re.Match[str]) -> str:
+    return rf"{match['function']}(\frac{{{match['angle']} \pi}}{{180}})"
 
 
 def compare(item: dict[str, Any]) -> str | list[bool]:
@@ -156,7 +164,7 @@ def _text(value: Any) -> str:
         return rf"\begin{{pmatrix}}{rows}\end{{pmatrix}}"
     if kind == "words":
         return rf"\text{{{rest[0]}}}"
-    text = in_ascii(rest[0]) if kind == "prose" else with_powers(rest[0])
+    text = in_ascii(rest[0]) if kind == "prose" else _IN_DEGREES.sub(_in_radians, with_powers(rest[0]))
     if kind == "prose" and not any(mark in text for mark in _DELIMITERS) and "\\" in text:
         return f"${text}$"
     return re.sub(r"\\text\{(?P<letter>[a-zA-Z])\}", r"\g<letter>", text) if kind == "formula" else text

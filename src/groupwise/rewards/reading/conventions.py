@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from groupwise.rewards.reading.languages import AFTER, ANNOUNCED, without_courtesy
+
 SPAN_CHARACTERS = 2_000
 OCCURRENCES = 8
 """Of one convention, counted from the end, as many are looked at."""
@@ -45,10 +47,12 @@ _FIELD = re.compile(
 _FINAL = re.compile(r"\b(?:final|最终|最后的?)[\s*_]*$", re.IGNORECASE)
 _OUTPUT = re.compile(r"^[ \t]*```(?P<kind>[^\n`]*)$", re.MULTILINE)
 _MARKER = re.compile(
-    r"\banswer(?![a-z])|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
-    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：是为]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))",
+    rf"{ANNOUNCED}|"
+    r"\banswer(?![a-z])|\banswers(?=\s+are\b)|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
+    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：是为]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))|\bcorrection(?=\s*:)",
     re.IGNORECASE,
 )
+_ANNOUNCED = re.compile(ANNOUNCED, re.IGNORECASE)
 _AFTER_ENGLISH = re.compile(
     r"(?P<mark>[*_`\"')]*)[ \t]{0,3}(?:\([^()\n]{0,40}\)[ \t]?)?"
     r"(?:(?P<about>(?:to|of|for|in|we|i|you|that|this|the|your)\b[^.:=\n]{0,120}?)[ \t])?[ \t]{0,3}"
@@ -66,6 +70,12 @@ _FILLERS = re.compile(
 _FACTORIAL = re.compile(r"(?:(?<![A-Za-z])[k-z]|[)}])![ .]{0,3}$")
 _EMPHASIS_AFTER = re.compile(r"[*_`]+([.!。]?)$")
 _EMPTY_LINE = re.compile(r"[\s*_:#>`~\-=]*\n")
+_RETRACTS = re.compile(
+    r"(?:(?:\.{2,}|…|\?)\s*+(?:[Nn]o|[Aa]ctually|[Nn]ot)|[.!,;—]\s*+[Nn]o(?=,)"
+    r"|[.!?,;—…]\s*+(?:[Ww]ait|[Hh]mm+|[Oo]ops|[Ss]orry|[Cc]orrection|[Ss]cratch that))"
+    r"(?![a-z])[,.:!…]*+\s*+(?:(?:it is|it's|that is)\s)?"
+)
+"""Words that take back what was said before them."""
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("\\begin{", None))
 _MATH = re.compile(
     r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\A-Za-z0-9_])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$"
@@ -161,9 +171,23 @@ def _marked_lines(text: str) -> Iterator[tuple[re.Match[str], Span]]:
     """Each marker, from the end, with the line that follows it."""
     for match in _last(_MARKER, text):
         after = text[match.end() : match.end() + SPAN_CHARACTERS]
-        ends = _AFTER_ENGLISH.match(after) if match[0].isascii() else _AFTER_CHINESE.match(after)
-        if ends and (line := _line(after[ends.end() :])):
-            yield match, Span(line, is_marked=False)
+        ends = _pattern_after(match[0]).match(after)
+        if ends and (line := without_retracted(_line(after[ends.end() :]))):
+            yield match, Span(without_courtesy(line), is_marked=False)
+
+
+def _pattern_after(marker: str) -> re.Pattern[str]:
+    """What may stand between a marker and its answer, in the marker's language."""
+    if _ANNOUNCED.fullmatch(marker):
+        return AFTER
+    return _AFTER_ENGLISH if marker.isascii() else _AFTER_CHINESE
+
+
+def without_retracted(line: str) -> str:
+    """Returns ``25`` of ``24... wait, 25``: what follows the last word that takes back what stands before it."""
+    found = _last(_RETRACTS, line[:LINE_CHARACTERS])
+    rest = line[found[0].end() :] if found else ""
+    return without_fillers(rest) if any(map(str.isdigit, rest)) else line
 
 
 def outputs(text: str) -> Iterator[Span]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from groupwise.rewards.reading.compounds import in_one_unit, share
 from groupwise.rewards.reading.conventions import Span, math_pieces, without_fillers, without_shout
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import PHRASES, understand
-from groupwise.rewards.reading.values import RANGE, TO, Formula, Items
+from groupwise.rewards.reading.values import Formula, Items
 
 END_CHARACTERS = 2_000
 WORDS_BEFORE = 24
@@ -20,7 +21,8 @@ _ANY_NUMBER = re.compile(
 )
 _JOINED = re.compile(r"\s*+(?:,|、|，)?\s*+(?:(?:or|and|either|to|nor|或者?|和|、)(?![a-z]))?\s*+|,\s*+")
 _NEGATED = re.compile(
-    r"(?:\bnot|\bcannot|n't|\bnever|\bno longer|\bthan|不是|不等于|并非|≠|!=|\\neq?)\s*"
+    r"(?:\bnot|\bcannot|n't|\bnever|\bno longer|\bthan|\binstead of|\beliminat(?:es?|ed|ing)|\brul(?:es?|ed|ing) out"
+    r"|\b(?:ex|pre)clud(?:es?|ed|ing)|不是|不等于|并非|不到|不足|超过|[少多大小低高]于|排除|≠|!=|\\neq?)\s*"
     r"(?:be\s+|equals?\s+(?:to\s+)?|simply\s+|just\s+|option\s+)?[$*(]*\s*$",
     re.IGNORECASE,
 )
@@ -29,6 +31,17 @@ _DENIED_AFTER = re.compile(
     r"(?:not\s+(?:the\s+)?(?:correct|right|answer|solution|possible|true)|isn't|wasn't|wrong\b|incorrect\b|false\b|impossible\b|不对|不正确|是?错误?的)",
     re.IGNORECASE,
 )
+_NOT_ANOTHER = re.compile(
+    r"(?P<said>[0-9]%?\$?(?:\s?[a-zA-Z]{1,14}(?=[,;(]|\s\())?)[,;]?\s\(?(?:and\s|but\s)?(?:not|rather\sthan|instead\sof)\s"
+    r"[-$]{0,2}[0-9][0-9,.]{0,20}\$?(?:\s[a-zA-Z]{1,14})?[.)!\s]{0,4}$"
+    r"|(?P<exact>[0-9]\$?)(?:,?\sor|,|\s\()\s?(?:about|approximately|roughly|around)\s[0-9.,]{1,12}%?[.)!\s]{0,4}$"
+    r"|(?P<before>[0-9])\s\(not\s[0-9.,]{1,20}\)"
+)
+"""``5, not 6`` and ``3/56, or about 5.36%`` at the end, and ``5 (not 6)``."""
+_SHARE = re.compile(r"(?P<part>[0-9][0-9,]{0,12})\s(?:(?P<out>out\sof\s(?:the\s|every\s)?)|of\s(?:the|those|these)\s)$")
+"""``3 out of`` and ``3 of the``, before a number."""
+_OPERATIONS = (" plus", " times", " divided by", " multiplied by", " under", " over")
+"""Words before a number that say it is a part, or a bound, of another."""
 _FUNCTIONS = (" log", " ln", " lg", " sin", " cos", " tan", " sqrt", " exp")
 _VERDICTS = ("yes", "no", "true", "false")
 _DENIALS = frozenset({"not", "neither", "nor", "never", "cannot", "whether", "if"})
@@ -47,6 +60,10 @@ _DOUBTS = _DENIALS | {
 }
 """Behind these a word says what is perhaps, or is not."""
 _SIGN_WORDS = ("negative", "minus", "负")
+_NAMED_UNIT = re.compile(
+    r"\s(?:(?:square|cubic|sq)\.?\s)?(?:units?|[cmk]?m|feet|inch(?:es)?|ft|miles?|yards?|(?:centi|kilo)?met(?:er|re)s?)[.!]?$"
+)
+"""A length, an area or a volume behind a formula in plain text."""
 _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
 _LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
@@ -57,6 +74,10 @@ _PER = (
 )
 GOES_ON = re.compile(rf"\s?[-+*/^](?!(?<=[-/]){_PER})\s?[\w(\\]|\s(?:squared|cubed)(?![a-z])")
 """More arithmetic after a number, as in ``10 + n`` and ``10/xy``; ``18/day`` and ``18-day`` are none."""
+_SAID_IN_CHINESE = re.compile(
+    r"(?<!不)(?:是|为|有|共|剩|得|等于)(?P<said>[零一二两三四五六七八九十百千万亿点]{1,20}[\u4e00-\u9fff]{0,2})[。.!！]?$"
+)
+"""``共有三十五人。`` at the end of a line."""
 _EQUATION = r"[a-zA-Z](?:_\{?\w\}?)?\s?=\s?[-\u2212]?[0-9][0-9./]{0,20}"
 _EQUATIONS = re.compile(rf"(?<!\w){_EQUATION}(?:(?:,?\s+(?:and|or)\s+|,\s?|;\s?){_EQUATION}){{1,8}}\s?$")
 """``x = 3, x = 2 and x = 1`` at the end of a line."""
@@ -81,6 +102,9 @@ def last_line(text: str) -> str:
 def trailing_formula(line: str) -> str | None:
     """Returns ``x+2`` of ``so we have x+2``: what is left of a line without its first words, where that is a
     formula."""
+    unit = _NAMED_UNIT.search(line)
+    if unit and any(mark in line for mark in "√^(π\\") and (found := trailing_formula(line[: unit.start()])):
+        return found
     words = line.split(" ")
     for start in range(1, min(len(words), WORDS_BEFORE)):
         rest = " ".join(words[start:])
@@ -88,7 +112,8 @@ def trailing_formula(line: str) -> str | None:
         if (
             isinstance(value, Formula)
             or moment(rest.rstrip(" ."))
-            or (isinstance(value, Items) and value.brackets in (RANGE, TO))
+            or (isinstance(value, Items) and value.brackets)
+            or share(rest.rstrip(" ."))
         ):
             is_word = rest.strip(" .").isalpha() and not {*map(str.lower, words[:start])}.isdisjoint(_DOUBTS)
             is_none = is_word or is_denied(f"{' '.join(words[:start])} ") or len(rest.strip(" .")) < 2
@@ -110,6 +135,9 @@ def ending_spans(text: str) -> Iterator[Span]:
 
     Numbers side by side (``5 or 6``) are a list and so no single answer; a number that is denied (``not 5``) is none.
     """
+    text = _NOT_ANOTHER.sub(
+        lambda found: found["said"] or found["exact"] or found["before"], text.rstrip()[-2 * END_CHARACTERS :]
+    )
     line = last_line(text)
     if line:
         yield from _line_spans(line, text.rstrip().rpartition("\n")[2].lstrip("> ").startswith("####"))
@@ -140,8 +168,10 @@ def ending_spans(text: str) -> Iterator[Span]:
     before = end[: number.start()].rstrip()
     if (sign := sign_word(before)) and not _is_operand(before):
         yield Span(f"{sign}{number[0].rstrip(',')}", is_marked=False)
+    elif shared := _SHARE.search(end[: number.start()][-40:]):
+        yield Span(f"{shared['part']} out of {number[0]}" if shared["out"] else shared["part"], is_marked=False)
     elif not sign:
-        yield _number(end, matches)
+        yield from _numbers(end, matches)
 
 
 def _letter(line: str) -> Iterator[Span]:
@@ -159,6 +189,8 @@ def _line_spans(line: str, heads: bool) -> Iterator[Span]:
         yield Span(letters.pop())
     if "$" not in line and "\\" not in line and not any(map(str.isdigit, line)):
         yield from _stated_words(line)
+        if chinese := _SAID_IN_CHINESE.search(line[-60:]):
+            yield Span(chinese["said"])
     end = line[-200:].rstrip(". ")
     if (equations := _EQUATIONS.search(end)) and not _DENIES.search(end[: equations.start()]):
         yield Span(equations[0])
@@ -192,16 +224,21 @@ def _stated_words(line: str) -> Iterator[Span]:
         yield Span(words[-1].strip("*_`'\""))
 
 
-def _number(end: str, matches: list[re.Match[str]]) -> Span:
-    """The last number with the word after it, or the list that it ends."""
+def _numbers(end: str, matches: list[re.Match[str]]) -> Iterator[Span]:
+    """The last number with the word after it; the quantity in several parts, or the list, that it ends."""
+    unit = _UNIT_AFTER.match(end, matches[-1].end())
+    for first in matches[-4:-1] if unit and unit[0].strip() else ():
+        if in_one_unit(parts := end[first.start() : unit.end()]) is not None:
+            yield Span(parts, is_marked=False)
+            return
     first = len(matches) - 1
     while first > 0 and _is_joint(end[matches[first - 1].end() : matches[first].start()]):
         first -= 1
     written = [match[0].rstrip(",") for match in matches[first:]]
     if len(written) > 1:
-        return Span("; ".join(written[-40:]))
-    unit = _UNIT_AFTER.match(end, matches[-1].end())
-    return Span(written[0] + (unit[0] if unit else ""), is_marked=False, joined=(written[0],))
+        yield Span("; ".join(written[-40:]))
+        return
+    yield Span(written[0] + (unit[0] if unit else ""), is_marked=False, joined=(written[0],))
 
 
 def _is_joint(gap: str) -> bool:
@@ -219,10 +256,14 @@ def sign_word(before: str) -> str:
 
 
 def _is_inside(before: str) -> bool:
-    """Whether a number is an exponent or the argument of a function: ``x^3``, ``log 3``."""
-    before = f" {before[-12:]}".rstrip(" ({")
+    """Whether a number is an exponent or the argument of a function: ``x^3``, ``log 3``; or what
+    follows the hours of a time."""
+    before = f" {before[-16:]}".rstrip(" ({")
     is_power = before.endswith("**") and before[-3:-2].isalnum()
-    return is_power or before.endswith(("^", "√")) or before.lower().endswith(_FUNCTIONS)
+    is_of_clock = before.endswith(":") and before[-2:-1].isdigit()
+    return (
+        is_power or is_of_clock or before.endswith(("^", "√")) or before.lower().endswith((*_FUNCTIONS, *_OPERATIONS))
+    )
 
 
 def _is_operand(before: str) -> bool:

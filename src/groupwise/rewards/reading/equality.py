@@ -6,10 +6,10 @@ import re
 from fractions import Fraction
 from typing import Literal
 
-from groupwise.rewards.reading.intervals import statement
-from groupwise.rewards.reading.moments import AFTERNOON
+from groupwise.rewards.reading.intervals import BRACKETS, statement
+from groupwise.rewards.reading.moments import AFTERNOON, MORNING
 from groupwise.rewards.reading.number_words import in_digits
-from groupwise.rewards.reading.quantities import Quantity, quantity
+from groupwise.rewards.reading.quantities import BASE, Quantity, quantity
 from groupwise.rewards.reading.tolerances import Tolerance
 from groupwise.rewards.reading.units import units_agree
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Prose, Value, Words
@@ -18,6 +18,14 @@ Verdict = Literal["equal", "different", "unknown"]
 """``unknown``: it takes algebra."""
 DOZEN = "dozen"
 _ROUNDED_DECIMALS = 6
+_TWO_SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
+_IN_WORDS = {
+    r"\mathbb{R}": "all real numbers",
+    r"(-\infty,\infty)": "all real numbers",
+    r"\emptyset": "no solution",
+    r"\{\}": "no solution",
+}
+"""Sets that have a name in words."""
 _RELATION = re.compile(r"[<>=]|\\(?:le|ge|lt|gt|ne|in|notin)(?![a-zA-Z])")
 _BOUND = re.compile(r"\s*(?:[<>](?![<>])|\\(?:le|ge|lt|gt|ne)(?![a-zA-Z]))")
 
@@ -46,6 +54,14 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
             isinstance(i, Choice) for i in items
         ):
             return _said(sorted(_squeezed(latex)) == sorted(item.letter for item in items if isinstance(item, Choice)))
+        case (Formula(latex), Words(text)) | (Words(text), Formula(latex)) if _squeezed(latex) in _IN_WORDS:
+            return _said(_IN_WORDS[_squeezed(latex)] == text)
+        case (Words(text), Formula(latex)) if ":0" in text:
+            return _said(text == _squeezed(latex))
+        case (Items(brackets=brackets), Formula(latex)) | (Formula(latex), Items(brackets=brackets)) if (
+            brackets in BRACKETS and _TWO_SIGNS.search(latex)
+        ):
+            return "different"
         case (Formula(), Quantity()) | (Quantity(), Formula()) | (Formula(), Formula()) if _is_bound(
             reference
         ) != _is_bound(answer) and not (_has_relation(reference) and _has_relation(answer)):
@@ -82,7 +98,7 @@ def _ratio(value: Value) -> Fraction | None:
 
 
 def _in_24_hours(text: str) -> str:
-    return text.removesuffix(AFTERNOON)
+    return text.removesuffix(AFTERNOON).removesuffix(MORNING)
 
 
 def _of_words(text: str, answer: Words | Quantity, near: Tolerance) -> Verdict:
@@ -134,7 +150,7 @@ def _are_points(reference: Value, answer: Value) -> bool:
 
 
 def _is_ratio(text: str) -> bool:
-    return not any(character.isalpha() for character in text) and text.count(":") == 1
+    return not any(character.isalpha() for character in text) and text.count(":") == 1 and ":0" not in text
 
 
 def _is_decimal_comma(reference: Items, answer: Quantity) -> bool:
@@ -157,6 +173,8 @@ def _quantities(reference: Quantity, answer: Quantity, near: Tolerance) -> bool:
         or (reference.percent and answer.unit)
         or (answer.percent and reference.unit)
     ):
+        return False
+    if not reference.unit and answer.unit and answer.unit[0].startswith(BASE) and answer.unit[0] != f"{BASE}10":
         return False
     left, right = reference.value, answer.value
     if (DOZEN in reference.unit) != (DOZEN in answer.unit):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from groupwise.rewards.reading.quantities import quantity
+from groupwise.rewards.reading.quantities import Quantity, quantity
 from groupwise.rewards.reading.values import Formula, Items, Value
 
 BRACKETS = ("()", "[]", "(]", "[)")
@@ -53,8 +53,29 @@ def joined(plain: str) -> str | None:
 
 def in_brackets(value: Value) -> str | None:
     """Returns the interval, or the union of some, that an answer of inequalities means; None of any other value."""
+    if isinstance(value, Items) and not value.brackets and (parts := [_as_interval(one) for one in value.items]):
+        return r" \cup ".join(part for part in parts if part) if all(parts) else _in_brackets(value)
+    return _in_brackets(value)
+
+
+def _in_brackets(value: Value) -> str | None:
     found = statement(value)
     return found[1] if found else None
+
+
+def _as_interval(value: Value) -> str | None:
+    """An interval as it is written, None of any other value."""
+    if not (isinstance(value, Items) and value.brackets in BRACKETS and len(value.items) == 2):
+        return None
+    ends = [_end(one) for one in value.items]
+    return f"{value.brackets[0]}{ends[0]}, {ends[1]}{value.brackets[1]}" if ends[0] and ends[1] else None
+
+
+def _end(value: Value) -> str:
+    """An end of an interval in LaTeX, empty where it is no number."""
+    if isinstance(value, Quantity) and not (value.unit or value.percent or value.name):
+        return str(value.value)
+    return value.latex if isinstance(value, Formula) else ""
 
 
 def statement(value: Value) -> tuple[str, str] | None:

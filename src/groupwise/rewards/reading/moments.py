@@ -7,6 +7,8 @@ import re
 
 AFTERNOON = " h"
 """Ends a time that is said to be after noon: ``14:30`` alone may be a ratio."""
+MORNING = " am"
+"""Ends a time that is said to be before noon."""
 _MONTHS_TEXT = (
     "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?"
     "|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
@@ -19,8 +21,9 @@ _NUMBERS = {
 }
 _CLOCK = re.compile(
     r"(?P<hour>[0-2]?[0-9])(?:\s?:\s?(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9]))?)?\s*(?P<half>[aApP])\.?\s?[mM]\.?"
-    r"|(?P<hours>[0-2]?[0-9]):(?P<minutes>[0-5][0-9])(?::(?P<seconds>[0-5][0-9]))?"
+    r"|(?P<hours>[0-2]?[0-9])(?::(?P<minutes>[0-5][0-9])(?::(?P<seconds>[0-5][0-9]))?|点(?P<past>[0-5]?[0-9])分)"
 )
+_PART_OF_DAY = re.compile(r"(?<=[0-9]) in the (?:morning|afternoon|evening)$", re.IGNORECASE)
 _NAMED = re.compile(
     rf"(?P<month>{_MONTHS_TEXT})\.?\s+(?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(?P<year>[0-9]{{4}}))?"
     rf"|(?P<first>[0-9]{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<named>{_MONTHS_TEXT})\.?(?:,?\s+(?P<then>[0-9]{{4}}))?",
@@ -39,7 +42,7 @@ def moment(text: str) -> str | None:
 
     ``2:30 PM`` is ``14:30``; what may be before or after noon stays as it is, and so does the order of ``5/4/2021``.
     """
-    text = " ".join(text.split())
+    text = _PART_OF_DAY.sub(lambda said: " am" if "morning" in said[0].lower() else " pm", " ".join(text.split()))
     if match := _CLOCK.fullmatch(text):
         return _clock(match)
     if match := _NAMED.fullmatch(text):
@@ -59,13 +62,14 @@ def moment(text: str) -> str | None:
 
 def _clock(match: re.Match[str]) -> str | None:
     hour = int(match["hour"] or match["hours"])
-    minute, second = match["minute"] or match["minutes"] or "00", match["second"] or match["seconds"]
+    minute = match["minute"] or match["minutes"] or (match["past"] or "").rjust(2, "0")
+    second = match["second"] or match["seconds"]
     if hour > 24 or (match["half"] and not 1 <= hour <= 12):
         return None
     rest = f":{minute}:{second}" if second else f":{minute}"
     if not match["half"]:
         return f"{hour}{rest}"
-    return f"{hour % 12 + 12}{rest}{AFTERNOON}" if match["half"] in "pP" else f"{hour % 12}{rest} am"
+    return f"{hour % 12 + 12}{rest}{AFTERNOON}" if match["half"] in "pP" else f"{hour % 12}{rest}{MORNING}"
 
 
 def _date(year: str | None, month: int, day: str) -> str:

@@ -78,6 +78,7 @@ _SWITCHES = re.compile(
     r"|mathstrut|strut|scriptstyle|scriptscriptstyle)(?![a-zA-Z])\s?"
 )
 """Colours, sizes and fonts."""
+_SPACE_OF_UNITS = re.compile(r"(?<=[a-zA-Z])\\[,;:](?=[a-zA-Z])")
 _THOUSANDS = re.compile(r",\s?\\!\s?|\{,\}(?:\\!)?")
 _TWICE_ESCAPED = re.compile(
     r"(?<!\\)\\\\(?=(?:boxed|[dt]?frac|sqrt|left|right|text|cdot|times|pi|le|ge|leq|geq|in|infty|begin|end|pm|cup)(?![a-zA-Z]))"
@@ -85,7 +86,7 @@ _TWICE_ESCAPED = re.compile(
 """LaTeX that was escaped once more than it should, as rows of data sets have it."""
 _WIDE_SPACE = re.compile(r"\\(?:quad|qquad|hspace\{[^{}]{0,20}\}|hfill|enspace)(?![a-zA-Z])|(?<!\\)\\(?= )|(?<!\\)\\$")
 _SYNONYMS = re.compile(
-    r"\\(?P<fraction>[dtc]frac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant|varnothing|bigcup|bigcap|surd)(?![a-zA-Z_^])"
+    r"\\(?P<fraction>[dtc]frac|nicefrac|sfrac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant|varnothing|bigcup|bigcap|surd)(?![a-zA-Z_^])"
     r"|\\mathrm\s*\{\s*(?P<letter>[ie])\s*\}"
     r"|\\(?P<font>mathbf|boldsymbol|bm|mathit|mathsf|vec|overrightarrow|operatorname\*?)(?=\s*\{)"
     r"|\\(?P<dollar>\$)|\^\{?\s*\\(?P<degree>circ|degree)(?![a-zA-Z])\s*\}?|\\(?P<degrees>degree|degrees)(?![a-zA-Z])"
@@ -123,6 +124,14 @@ _BARE_FUNCTION = re.compile(
 )
 _OF_A_VARIABLE = re.compile(r"[fghFGHpPqQ]\s?\(\s?[a-z](?:\s?,\s?[a-z]){0,3}\s?\)\s?=(?!=)\s?(?=\S)")
 """``f(x) =`` before what it is."""
+_FOR_INTEGERS = re.compile(
+    r"^(?P<formula>[^<>,]{0,200}[=+-][^<>,]{0,200}?)(?:,|\\q?quad|\\[ ;:,]|\\?\(|\s)*\s*"
+    r"(?:\\text\{\s*(?:,\s*)?(?:for|where|with)\s*\}\s*)?"
+    r"(?:\(?[a-z]\s*\\in\s*\\mathbb\s?\{?[ZN]\}?|\\text\{\s*,?\s*(?:for|where|with)?[^{}]{0,20}integers?\s*[a-z]?\s*\}\s*[a-z]?)\)?$"
+)
+"""``, k \\in \\mathbb{Z}`` behind a formula."""
+_INFINITY = re.compile(r"(?<![\\A-Za-z])(?:inf(?:inity)?|oo)(?![A-Za-z])")
+_BIG_U = re.compile(r"(?<=[)\]])\s?U\s?(?=[(\[])")
 _PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
 _TWO_STARS = re.compile(r"(?<=[\w)\]}])\s?\*\*\s?(?:(?P<power>-?[0-9]+)|(?=[\w(\\]))")
 
@@ -152,17 +161,22 @@ def unescaped(text: str) -> str:
 def tidy(text: str) -> str:
     """A span of mathematics without what only changes its looks: delimiters, emphasis, sizes, thin spaces."""
     text = unwrapped(in_ascii(text))
+    if "U" in text:
+        text = _BIG_U.sub(r"\\cup ", text)
     if text[:1] in "nNmM负":
         text = _SIGN_WORD.sub("-", text)
     if text.count("$") - text.count("\\$") in (2, 4, 6):
         text = text.replace("\\$", "\x01").replace("$", "").replace("\x01", "\\$")
-    if "{.}" in text:
-        text = text.replace("{.}", ".")
+    if "{.}" in text or "{-}" in text:
+        text = text.replace("{.}", ".").replace("{-}", "-")
+    if "\\mathbb" in text or "integer" in text:
+        text = _FOR_INTEGERS.sub(r"\g<formula>", text)
     if "\\colon" in text:
         text = text.replace("\\colon", ":")
     if r"\(" in text and r"\)" in text:
         text = text.replace(r"\(", "").replace(r"\)", "")
     if "\\" in text or "~" in text:
+        text = _SPACE_OF_UNITS.sub(" ", text)
         text = _TWICE_ESCAPED.sub(r"\\", _THOUSANDS.sub(",", _SWITCHES.sub("", text)))
         text = _WIDE_SPACE.sub(" ", _LOOKS.sub("", text))
         text = _SYNONYMS.sub(_synonym, text)
@@ -199,7 +213,7 @@ def with_powers(latex: str) -> str:
 
 def with_commands(plain: str) -> str:
     """``2 pi``, ``ln(2)`` and ``x**2`` as ``2 \\pi``, ``\\ln(2)`` and ``x^2``, without ``f(x) =`` before it."""
-    plain = _BARE_FUNCTION.sub(lambda found: f"\\{found['name']} ", _PI.sub(r"\\pi ", plain))
+    plain = _BARE_FUNCTION.sub(lambda found: f"\\{found['name']} ", _INFINITY.sub(r"\\infty", _PI.sub(r"\\pi ", plain)))
     plain = plain.replace(r"\log_e", r"\ln").replace(r"\log_{e}", r"\ln")
     if named := _OF_A_VARIABLE.match(plain):
         plain = plain[named.end() :]

@@ -60,6 +60,11 @@ def in_digits(text: str) -> str | None:
     after = _WORD.match(rest.lower().lstrip())
     if value == 1 and after and after[0] in _NOT_ONE:
         return None
+    if rest.lower().startswith(" out of ") and (whole := in_digits(rest[8:])) is not None:
+        return f"{value} out of {whole}"
+    head, joint, tail = rest.partition(" and ")
+    if joint and (more := in_digits(tail)) is not None:
+        return f"{value}{head} and {more}"
     return f"{value}{rest}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from groupwise.rewards.reading.environments import end_of_chain, rows_of
 from groupwise.rewards.reading.intervals import joined, with_usual_brackets
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, with_commands, within_bounds
@@ -13,13 +14,15 @@ from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, I
 
 MOST_ITEMS = 64
 PHRASES = {
-    **dict.fromkeys(("no solution", "no solutions", "no real solution", "no real solutions"), "no solution"),
+    **dict.fromkeys(
+        ("no solution", "no solutions", "empty set", "无解", "no real solution", "no real solutions"), "no solution"
+    ),
     **dict.fromkeys(("no real root", "no real roots"), "no real roots"),
-    **dict.fromkeys(("does not exist", "doesn't exist", "dne"), "does not exist"),
+    **dict.fromkeys(("does not exist", "doesn't exist", "dne", "不存在"), "does not exist"),
     **dict.fromkeys(("infinitely many", "infinitely many solutions"), "infinitely many"),
     **dict.fromkeys(("cannot be determined", "can't be determined", "can not be determined"), "cannot be determined"),
     **dict.fromkeys(("not possible", "impossible"), "impossible"),
-    **{phrase: phrase for phrase in ("not enough information", "undefined", "all real numbers", "无解", "不存在")},
+    **{phrase: phrase for phrase in ("not enough information", "undefined", "all real numbers")},
 }
 """Answers of several words, as they are written, and their one spelling."""
 
@@ -47,18 +50,13 @@ _AND = re.compile(
 _NAMES_BEFORE = re.compile(
     r"\(\s*[a-zA-Z](?:_\{?\w\}?)?(?:\s*,\s*[a-zA-Z](?:_\{?\w\}?)?){1,5}\s*\)\s*=\s*|[a-zA-Z](?:_\{?\w\}?)?\s*(?:\\in|=)\s*(?=[\[({\\])"
 )
-_ENVIRONMENT = re.compile(
-    r"\\begin\{(?P<name>(?:[pbB]|small)?matrix|cases|array|aligned|gathered)\*?\}"
-    r"(?:\{[lcr| ]{0,20}\}|\[[lcr]\])?(?P<body>.*)"
-    r"\\end\{(?P=name)\*?\}",
-    re.DOTALL,
-)
 _INTERVAL_JOIN = re.compile(
     r"\\(?:cup|cap|setminus|times|cdot|in(?![a-z]))|(?<=[)\]])\s*[-+*/^=]|[-+*/^=<>]\s*(?=[(\[])"
 )
 _TRAILING_UNIT = re.compile(  # every part and space in one way alone, so that no text takes long
     r"(?>(?:\\(?:text|mathrm|mbox)\s*+\{[^{}]{1,40}\}|\^\\circ(?:\s?[CF])?)(?:\^\{?[1-9]\}?)?\s*+)++$"
 )
+_OF_AN_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s?[({]?\s?[0-9]+\s?\^\s?\{?\s?\\circ")
 _WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}|[\u4e00-\u9fff]")
 _FUNCTIONS_TEXT = """
 sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg
@@ -106,7 +104,7 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Choice(match["letter"].upper())
     if (found := moment(_bare(plain).replace("{:}", ":"))) is not None:
         return Words(found)
-    if "_" in plain and (based := in_base(plain)) is not None:
+    if ("_" in plain or "base" in plain) and (based := in_base(plain)) is not None:
         return based
     if _PROPORTION.fullmatch(plain):
         return _items(plain.split(":"), "::", depth)
@@ -114,9 +112,10 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return two
     if (number := tidy_quantity(plain)) is not None:
         return number
-    environment = _ENVIRONMENT.fullmatch(_without_brackets(plain)) if r"\begin" in plain else None
-    if environment and r"\end{" not in environment["body"]:
-        return _grid(environment["body"], depth)
+    if (chain := end_of_chain(plain)) is not None:
+        return _value(tidy(chain), explicit, depth + 1)
+    if (rows := rows_of(plain)) is not None:
+        return _grid(rows, depth)
     if _ALL_TEXT.fullmatch(plain):
         inner = " ".join(match["inner"] for match in _TEXT.finditer(plain))
         return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
@@ -180,7 +179,13 @@ def _formula(plain: str) -> Formula | None:
     no_unit: Unit = ()
     head, unit = plain, no_unit
     trailing = _TRAILING_UNIT.search(plain)
-    if trailing and trailing.start() > 0 and (found := read_unit(trailing[0], True)) and found[0] == 1:
+    if (
+        trailing
+        and trailing.start() > 0
+        and not _OF_AN_ANGLE.search(plain)
+        and (found := read_unit(trailing[0], True))
+        and found[0] == 1
+    ):
         head, unit = plain[: trailing.start()].strip(), found[1]
     return Formula(head or plain, unit)
 
@@ -256,16 +261,8 @@ def _split(body: str) -> list[str]:
     return [part for part in parts if part.strip()] if parts[-1].strip() == "" else parts
 
 
-def _without_brackets(plain: str) -> str:
-    """``(\\begin{smallmatrix} ... )`` without its round or square brackets: they are the matrix's."""
-    inner = plain[1:-1].strip()
-    is_around = plain[:1] + plain[-1:] in ("()", "[]") and inner.startswith(r"\begin{") and inner.endswith("}")
-    return inner if is_around else plain
-
-
-def _grid(body: str, depth: int) -> Grid | None:
-    rows = [row for row in re.split(r"\\\\(?:\[[^\]]{0,10}\])?", body) if row.strip()]
-    cells = [[_value(tidy(cell), True, depth + 1) for cell in row.split("&") if cell.strip()] for row in rows]
+def _grid(rows: list[list[str]], depth: int) -> Grid | None:
+    cells = [[_value(tidy(cell), True, depth + 1) for cell in row] for row in rows]
     if not rows or len(rows) * max(map(len, cells)) > MOST_ITEMS * 4:
         return None
     found = tuple(tuple(cell for cell in row if cell is not None) for row in cells)

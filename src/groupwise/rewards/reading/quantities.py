@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from groupwise.rewards.reading.compounds import in_one_unit, share
 from groupwise.rewards.reading.notation import tidy
-from groupwise.rewards.reading.units import Unit, currency, is_known_unit, read_unit
+from groupwise.rewards.reading.units import Unit, currency, is_known_unit, read_unit, without_wrappers
 
 NUMBER_CHARACTERS = 200
 LARGEST_EXPONENT = 100
@@ -50,12 +51,17 @@ _UNIT_FRACTION = re.compile(
 """``\\frac{m}{s}`` after a number."""
 _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
-    r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|:=)\s*"
+    r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|\\equiv|:=)\s*"
 )
+_MODULUS = re.compile(r"\s*+\\pmod\s?(?:\{\s?[0-9]{1,9}\s?\}|[0-9])$")
+_SHORT_SCALE = re.compile(r"(?:(?P<thousand>[kK])|(?P<million>[mM])|(?P<billion>[bB]n?))(?![a-zA-Z])")
+"""Letters after an amount of money: ``$1.5K``."""
 _MINUS_LETTERS = re.compile(r"-(?P<letters>[a-z]{1,3})[ .]{0,3}")
 _BASE = re.compile(
     r"\(?(?P<digits>[0-9]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|\\text\{\s?(?P<word>two|three|eight|ten|sixteen)\s?\})\s?\}?"
+    r"|(?P<number>[0-9]{1,40})\s*(?:\\text\{)?\s*\(?\s*(?:in\s+)?base[ -](?:\}\s*)?(?P<of>[0-9]{1,2})\s*\)?\s*\}?"
 )
+BASE = "base "
 _BASES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
 
 
@@ -110,11 +116,16 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     named = _NAME.match(text)
     name = "".join(named["name"].split()).replace("\\", "") if named else ""
     plain = _arithmetic(text[named.end() :] if named else text)
+    if (parts := in_one_unit(without_wrappers(plain))) is not None:
+        return Quantity(parts[0], (parts[1],), name=name)
+    plain = _MODULUS.sub("", share(plain) or plain)
     match = _NUMBER.match(plain)
     if match is None:
         return None
     value = _value(match)
     rest = _UNIT_FRACTION.sub(r" \1/\2", plain[match.end() :])
+    if match["currency"] and (short := _SHORT_SCALE.match(rest)):
+        rest = f" {short.lastgroup}{rest[short.end() :]}"
     if value is None or not _may_follow(rest) or _is_difference(rest):
         return None
     unit = read_unit(rest, is_apart=is_loose or rest[:1] in (" ", "-", ""))
@@ -131,8 +142,10 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
 def in_base(text: str) -> Quantity | None:
     """``101_2``: its digits, of which the base is the unit; None of any other text."""
     match = _BASE.fullmatch(text)
-    unit = f"base {match['base'] or _BASES[match['word']]}" if match else ""
-    return Quantity(Fraction(match["digits"]), (unit,)) if match else None
+    if match is None:
+        return None
+    base = match["base"] or match["of"] or _BASES[match["word"]]
+    return Quantity(Fraction(match["digits"] or match["number"]), (f"{BASE}{base}",))
 
 
 def _is_difference(rest: str) -> bool:

@@ -19,7 +19,9 @@ _DENIAL = re.compile(r"\bnot\b|n't\b|\bnever\b|\bneither\b|\bunknown\b|不是|�
 _NUMBER_IN_PROSE = re.compile(r"(?<![A-Za-z0-9_.,])-?[$€£¥]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:\s?/\s?[0-9]+)?%?")
 _NUMBERED = re.compile(r"[0-9]{1,2}\s?[.)、:]\s+\S")
 """``1. Compute``, the beginning of a heading."""
-_LETTERED = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+|\s+\()(?=\S)(?!.*(?:\bor\b|\band\b|[,;、]\s*\(?[A-J]\b))")
+_LETTERED = re.compile(
+    r"\(?(?P<letter>[A-J])(?:\)\s*|[.:](?:\s|\\[ ,;])+|\s+\()(?=\S)(?!.*(?:\bor\b|\band\b|[,;、]\s*\(?[A-J]\b))"
+)
 """``(B) 12``, ``B. Paris``: a choice with its text, and no other choice."""
 _SMALL_LETTER = re.compile(r"[\s*(\[]*+(?P<letter>[a-j])[\s*)\].]*+")
 _AMC = re.compile(r"\s*\$?\\text(?:bf)?\{\s*\((?P<letter>[A-J])\)\s*\}(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])")
@@ -39,12 +41,13 @@ _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
 _CLAUSE = re.compile(
-    r"(?:,|(?<!\s))\s+(?:because|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
+    r"(?:,|(?<!\s))\s+(?:ya que|porque|car|parce que|weil|denn|da|так как|потому что"
+    r"|because|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
     r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(
-    r"(?<!\b[A-Za-z])(?<!\betc)[.!](?=\s+[^\s0-9]|\s*$)|(?<=[0-9A-Za-z$)}\]])[.](?=\s)|[。；;](?=\s*\S)|\n|[。；]"
+    r"(?<!\b[A-Za-z])(?<!\betc)(?:[.]|!(?!\s*[=!]))(?=\s+[^\s0-9]|\s*$)|(?<=[0-9A-Za-z$)}\]])[.](?=\s)|[。；;](?=\s*\S)|\n|[。；]"
 )
 
 

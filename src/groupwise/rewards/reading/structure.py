@@ -14,6 +14,7 @@ _NAMES = "think|thinking|thought|thoughts|reasoning|reflection|scratchpad|seed:t
 _BLOCK = re.compile(
     rf"<(?P<close>/)?(?:{_NAMES})>"
     r"|<\|(?P<phase>begin|end)_of_thought\|>"
+    r"|<\|(?P<turn>START|END)_THINKING\|>"
     r"|\u25c1(?P<kimi>/)?think\u25b7"
     r"|\[(?P<bracket>/)?THINK\]"
     r"|(?P<channel>\A\s*(?:<\|channel\|>)?analysis(?=[A-Z\s<]))"
@@ -46,7 +47,7 @@ def without_thinking(text: str, begins_inside: bool = False) -> str:
         elif mark["final"] is not None:
             if has_channel:
                 is_open, start = False, mark.end()
-        elif mark["close"] or mark["kimi"] or mark["bracket"] or (mark["phase"] or "").lower() == "end":
+        elif mark["close"] or mark["kimi"] or mark["bracket"] or (mark["phase"] or mark["turn"] or "").lower() == "end":
             is_open, start = False, mark.end()
         else:
             is_open = True

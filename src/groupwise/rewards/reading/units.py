@@ -68,12 +68,13 @@ _SPELLINGS = {
     "pa": "pascal pascals Pa 帕",
     "mol": "mole moles 摩尔",
 }
-_KNOWN = {
+KNOWN_UNITS = {
     word: name
     for name, words in _SPELLINGS.items()
     for word in (name, *words.split())
     if word not in ("n", "j", "w", "v", "k")
 }
+"""Every spelling and the unit's one name."""
 _SPEEDS = {"mph": ("mile", "/", "hour"), **dict.fromkeys(("kph", "kmh", "kmph"), ("km", "/", "hour"))}
 _AMBIGUOUS = {"pound": ("pound-sterling",), "yen-or-yuan": ("yen", "yuan")}
 """Words and signs that mean more than one: ``£5`` is ``5 pounds``, ``¥5`` is ``5 yuan``."""
@@ -83,7 +84,7 @@ NOT_A_UNIT_TEXT = """
 and or plus minus times over to x half k b bn below negative not but nor versus vs is are was were
 be if so then because since as by from with than that which who what when where while unless however although
 though quarter third thirds quarters halves point divided multiplied equals equal between either neither also
-therefore isn wasn aren wrong incorrect pi
+therefore out isn wasn aren wrong incorrect pi
 """
 NOT_A_UNIT = frozenset(NOT_A_UNIT_TEXT.split())
 _SMALL = frozenset(
@@ -106,8 +107,7 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     ``5 cm^2``, ``5\\text{ cm}^2``, ``18 dollars per day``, ``3 million``, ``5元``, ``90^\\circ``. ``is_apart`` says
     that a blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
     """
-    plain = re.sub(r"\}(?=[0-9])", "} ", text)
-    plain = _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", plain).replace("per cent", "percent")
+    plain = without_wrappers(re.sub(r"\}(?=[0-9])", "} ", text)).replace("per cent", "percent")
     is_apart = is_apart or plain != text
     words: list[str] = []
     scale, percent, power = Fraction(1), False, ""
@@ -140,6 +140,11 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
             words, power = words + _named(_one_spelling(word), match["power"] or power, words), ""
         is_apart = True
     return None if power else (scale, tuple(words), percent)
+
+
+def without_wrappers(text: str) -> str:
+    r"""Returns ``5 km`` of ``5\text{ km}``."""
+    return _WRAPPER.sub(lambda found: f" {found['inner'].strip()}", text) if "\\" in text else text
 
 
 def _chinese(match: re.Match[str]) -> tuple[int, list[str]] | None:
@@ -193,24 +198,24 @@ def units_agree(one: Unit, other: Unit) -> bool:
 
 def is_known_unit(text: str) -> bool:
     """Whether a text is a unit by one of its usual names."""
-    return text in _KNOWN or text in PERCENT
+    return text in KNOWN_UNITS or text in PERCENT
 
 
 def currency(sign: str) -> Unit:
     """Returns the unit of a sign before a number."""
-    return (_KNOWN[sign],) if sign in _KNOWN else ()
+    return (KNOWN_UNITS[sign],) if sign in KNOWN_UNITS else ()
 
 
 def _is_unit(word: str, is_apart: bool) -> bool:
     if len(word) == 1:
-        return word in _KNOWN and (is_apart or not word.isalpha())
-    return word.lower() not in NOT_A_UNIT and (is_apart or word in _KNOWN or word.lower() in _KNOWN)
+        return word in KNOWN_UNITS and (is_apart or not word.isalpha())
+    return word.lower() not in NOT_A_UNIT and (is_apart or word in KNOWN_UNITS or word.lower() in KNOWN_UNITS)
 
 
 def _one_spelling(word: str) -> str:
     for form in (word, word.lower(), word.lower().removesuffix("s")):
-        if form in _KNOWN:
-            return _KNOWN[form]
+        if form in KNOWN_UNITS:
+            return KNOWN_UNITS[form]
     lower = word.lower()
     if lower.endswith("ies") and len(lower) > 4:
         return f"{lower[:-3]}y"
@@ -227,13 +232,13 @@ def _han(text: str) -> tuple[int, str]:
     """The scale that a Chinese ending begins with, and the unit that follows."""
     factor = 1
     for size in (2, 1):
-        if text[:size] in SCALES and text[: size + 1] not in _KNOWN:
+        if text[:size] in SCALES and text[: size + 1] not in KNOWN_UNITS:
             factor, text = SCALES[text[:size]], text[size:]
             break
     text = text.removeprefix("多").removeprefix("余")
     for prefix, power in (("平方", "2"), ("立方", "3")):
-        if text.startswith(prefix) and text[2:] in _KNOWN:
-            return factor, f"{_KNOWN[text[2:]]}^{power}"
+        if text.startswith(prefix) and text[2:] in KNOWN_UNITS:
+            return factor, f"{KNOWN_UNITS[text[2:]]}^{power}"
     if text.startswith("每"):
         return factor, text
-    return factor, _KNOWN.get(text, text)
+    return factor, KNOWN_UNITS.get(text, text)
