@@ -207,7 +207,7 @@ def speeds(data: Path, out: Path) -> dict[str, float]:
     MinHash().signatures(texts)
     signatures = len(raw) / (time.process_time() - start)
     start = time.process_time()
-    Linear().scores(out / "iteration-1" / "classifier.bin", texts)
+    Linear().scores(out / "iteration-1" / "classifier.bin", Linear().read(texts))
     return {
         "extraction": extraction,
         "signatures": signatures,

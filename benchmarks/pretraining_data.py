@@ -93,8 +93,9 @@ def selected(everything: Sequence[Page], random: Random) -> list[Page]:
     classifier = FastText()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "classifier.bin"
-        classifier.train([page.text for page in seed], [page.text for page in others], path)
-        scores = classifier.scores(path, [page.text for page in everything])
+        wanted, random_ones = (classifier.read(page.text for page in pages) for pages in (seed, others))
+        classifier.train(wanted, random_ones, path)
+        scores = classifier.scores(path, classifier.read(page.text for page in everything))
     order = sorted(range(len(everything)), key=lambda place: -float(scores[place]))
     found, left = [], SHARE * sum(len(page.text) for page in everything)
     for page in (everything[place] for place in order):

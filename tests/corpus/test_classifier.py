@@ -17,7 +17,7 @@ OTHER = [f"the king of the land went to war in the year {number} and lost his ho
 def test_a_wanted_page_among_the_random_ones_is_still_found(tmp_path: Path) -> None:
     random = [*OTHER[:10], WANTED[0] + " again", *OTHER[10:]]
     path = tmp_path / "classifier.bin"
-    known, unknown = held_out(SMALL, WANTED, random, path)
+    known, unknown = held_out(SMALL, SMALL.read(WANTED), SMALL.read(random), path)
     assert known.shape == (8,)
     assert unknown.shape == (21,)
     assert known.min() > 0.6
@@ -26,5 +26,5 @@ def test_a_wanted_page_among_the_random_ones_is_still_found(tmp_path: Path) -> N
 
 
 def test_one_wanted_page_has_no_halves(tmp_path: Path) -> None:
-    known, unknown = held_out(SMALL, WANTED[:1], OTHER, tmp_path / "classifier.bin")
+    known, unknown = held_out(SMALL, SMALL.read(WANTED[:1]), SMALL.read(OTHER), tmp_path / "classifier.bin")
     assert len(known) == len(unknown) == 0

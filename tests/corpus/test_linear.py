@@ -46,25 +46,26 @@ def test_a_seed_of_one_source_finds_the_subject_in_another(tmp_path: Path) -> No
     pages, wanted = crawl(30)
     seed = [page("book", MATHEMATICS) for _ in range(6)]
     path = tmp_path / "classifier.bin"
-    counts = Linear().train(seed, pages[:18], path)
+    read = Linear().read(pages)
+    counts = Linear().train(Linear().read(seed), read[:18], path)
     assert counts["wanted"] == 6
     assert counts["random"] == 18
     assert 0 < counts["updates"] < 100
-    scores = Linear().scores(path, pages)
+    scores = Linear().scores(path, read)
     manuals = numpy.array([place // 3 % 2 == 1 for place in range(len(pages))])
     assert scores[wanted & manuals].min() > scores[~wanted & manuals].max()
     assert ((scores > 0) & (scores < 1)).all()
 
 
 def test_the_same_pages_give_the_same_bytes(tmp_path: Path) -> None:
-    pages, _ = crawl(3)
+    pages = Linear().read(crawl(3)[0])
     for name in ("one", "two"):
         Linear().train(pages[:4], pages[4:], tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
 def test_weights_are_where_the_loss_is_lowest() -> None:
-    pages = Linear(features=50).terms(["a b c", "a b d", "e f", "e g", "h"])
+    pages = Terms.of(Linear(features=50).read(["a b c", "a b d", "e f", "e g", "h"]))
     truth = numpy.array([True, True, False, False, False])
     weights, _ = fitted(pages, truth, 50, 1.0)
     dense = numpy.zeros((5, 51))
@@ -79,6 +80,14 @@ def test_weights_are_where_the_loss_is_lowest() -> None:
     assert (dense @ weights)[truth].min() > (dense @ weights)[~truth].max()
 
 
+def test_terms_that_say_nothing_are_not_learned() -> None:
+    pages = Terms(numpy.array([0, 3, 4, 5]), numpy.array([7, 3, 9, 3, 9]), numpy.array([1.0, 0.0, 2.0, 0.0, 4.0]))
+    narrow, names = pages.narrowed()
+    assert names.tolist() == [7, 9]
+    assert (narrow.starts.tolist(), narrow.terms.tolist()) == ([0, 2, 2, 3], [0, 1, 1])
+    assert narrow.values.tolist() == [1.0, 2.0, 4.0]
+
+
 def test_the_lowest_point_of_a_bowl() -> None:
     scale = numpy.array([1.0, 10.0, 100.0])
     point, steps = lowest(lambda at: (float(0.5 * scale @ (at - 3.0) ** 2), scale * (at - 3.0)), numpy.zeros(3))
@@ -88,23 +97,23 @@ def test_the_lowest_point_of_a_bowl() -> None:
 
 @pytest.mark.parametrize("texts", [[], [""], ["", "\n\n", "🙂"], ["数学 x^2", "a" * 100_000]])
 def test_strange_pages_have_scores(tmp_path: Path, texts: list[str]) -> None:
-    Linear().train(["a b", ""], ["c d", "🙂"], tmp_path / "classifier.bin")
-    scores = Linear().scores(tmp_path / "classifier.bin", texts)
+    Linear().train(Linear().read(["a b", ""]), Linear().read(["c d", "🙂"]), tmp_path / "classifier.bin")
+    scores = Linear().scores(tmp_path / "classifier.bin", Linear().read(texts))
     assert scores.shape == (len(texts),)
     assert numpy.isfinite(scores).all()
 
 
 def test_without_formulas_it_does_not_see_them(tmp_path: Path) -> None:
-    seen = Linear(formulas=False).terms(["the sum $x + y$ is \\frac here", "the sum is here"])
-    assert sorted(seen.terms[seen.starts[0] : seen.starts[1]]) == sorted(seen.terms[seen.starts[1] :])
+    one, other = Linear(formulas=False).read(["the sum $x + y$ is \\frac here", "the sum is here"])
+    assert sorted(one[0]) == sorted(other[0])
 
 
 def test_a_wanted_page_among_the_random_ones_is_still_found(tmp_path: Path) -> None:
     others = [page(style, subject) for style in STYLES for subject in OTHERS.values() for _ in range(5)]
     known, unknown = held_out(
         Linear(),
-        [page("book", MATHEMATICS) for _ in range(6)],
-        [*others[:10], page("manual", MATHEMATICS), *others[10:]],
+        Linear().read(page("book", MATHEMATICS) for _ in range(6)),
+        Linear().read([*others[:10], page("manual", MATHEMATICS), *others[10:]]),
         tmp_path / "half.bin",
     )
     assert known.min() > 0.5
@@ -124,8 +133,9 @@ def test_where_pages_share_nothing_or_everything_nothing_is_learned(
     texts: tuple[list[str], list[str]], tmp_path: Path
 ) -> None:
     """Nothing but rounding leads down; it is not followed to weights without end."""
-    counts = Linear().train(*texts, tmp_path / "classifier.bin")
-    scores = Linear().scores(tmp_path / "classifier.bin", [*texts[0], *texts[1], "other words"])
+    wanted, others = map(Linear().read, texts)
+    counts = Linear().train(wanted, others, tmp_path / "classifier.bin")
+    scores = Linear().scores(tmp_path / "classifier.bin", [*wanted, *others, *Linear().read(["other words"])])
     assert counts["updates"] <= 100
     assert numpy.isfinite(numpy.load(tmp_path / "classifier.bin")).all()
     if texts[1]:

@@ -144,18 +144,20 @@ def test_a_classifier_learns_and_is_the_same_each_time(tmp_path: Path) -> None:
     wanted = [f"the sum of the angle and the square root of number {number} is a prime" for number in range(60)]
     other = [f"the king went to war with the people in the year {number} and lost" for number in range(60)]
     small = FastText(dimension=8, buckets=1000, least=1)
-    counts = small.train(wanted, other, tmp_path / "a.bin")
+    counts = small.train(small.read(wanted), small.read(other), tmp_path / "a.bin")
     assert counts == {"wanted": 60, "random": 60, "updates": 2400}
-    small.train(wanted, other, tmp_path / "b.bin")
+    small.train(small.read(wanted), small.read(other), tmp_path / "b.bin")
     assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()
-    scores = small.scores(tmp_path / "a.bin", ["the square root\nof a prime number", "the king lost the war", ""])
+    pages = small.read(["the square root\nof a prime number", "the king lost the war", ""])
+    scores = small.scores(tmp_path / "a.bin", pages)
     assert scores[0] > 0.7 > 0.3 > scores[1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.bin", "b.bin"]
 
 
 def test_pieces_and_formulas() -> None:
-    assert FastText(segment=3).segments("A b\nc  d e") == ["a b c", "d e"]
-    assert FastText(segment=0).segments("A b\nc  d e") == ["a b c d e"]
-    bare = FastText(formulas=False).line(r"So $x^{2}$ and \(y\) and $$\frac{1}{2}$$ or \alpha end")
+    (line,) = FastText().read(["A b\nc  d e"])
+    assert FastText(segment=3).segments(line) == ["a b c", "d e"]
+    assert FastText(segment=0).segments(line) == ["a b c d e"]
+    (bare,) = FastText(formulas=False).read([r"So $x^{2}$ and \(y\) and $$\frac{1}{2}$$ or \alpha end"])
     assert bare == "so and and or end"
     assert Annotations({}).answered == {}

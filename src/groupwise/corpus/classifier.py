@@ -53,19 +53,19 @@ class FastText:
     formulas: bool = True
     """Whether it sees LaTeX. Without, it learns of the words around formulas, as OpenWebMath's does."""
 
-    def line(self, text: str) -> str:
-        """A page as it sees it: one line, lower case."""
-        seen = text if self.formulas else without_formulas(text)
-        return BLANK.sub(" ", seen).strip().lower()
+    def read(self, texts: Iterable[str]) -> list[str]:
+        """Returns each page as it sees it: one line, lower case."""
+        seen = (text if self.formulas else without_formulas(text) for text in texts)
+        return [BLANK.sub(" ", text).strip().lower() for text in seen]
 
-    def segments(self, text: str) -> list[str]:
+    def segments(self, line: str) -> list[str]:
         """The pieces of a page that are learned."""
-        words = self.line(text).split(" ")
+        words = line.split(" ")
         size = self.segment or len(words)
         return [" ".join(words[start : start + size]) for start in range(0, len(words), size)]
 
-    def train(self, wanted: Iterable[str], random: Iterable[str], path: Path) -> dict[str, int]:
-        """Learns of two lots of pages, writes the classifier, and returns how much was learned of."""
+    def train(self, wanted: Sequence[str], random: Sequence[str], path: Path) -> dict[str, int]:
+        """Learns of two lots of pages that were read, writes the classifier, and returns how much was learned of."""
         require_space(
             path.parent, 4 * self.dimension * self.buckets, "the classifier"
         )  # fastText would cut it in silence
@@ -109,14 +109,14 @@ class FastText:
                 raise UserError(f"the classifier could not learn: {error}; expected a larger seed") from None
         raise UserError(f"--classifier.rate {self.rate}: the numbers overflow; expected a smaller one")
 
-    def scores(self, path: Path, texts: Sequence[str]) -> numpy.ndarray:
-        """The probability that each page is wanted, ``[N]``, by a classifier that was written."""
+    def scores(self, path: Path, pages: Sequence[str]) -> numpy.ndarray:
+        """The probability that each page that was read is wanted, ``[N]``, by a classifier that was written."""
         import numpy
 
         model = _load(str(path))
-        found = numpy.zeros(len(texts), numpy.float32)
-        for place, text in enumerate(texts):
-            labels, chances = model.predict([self.line(text)], k=2)
+        found = numpy.zeros(len(pages), numpy.float32)
+        for place, line in enumerate(pages):
+            labels, chances = model.predict([line], k=2)
             found[place] = next((p for name, p in zip(labels[0], chances[0], strict=True) if name == WANTED), 0.0)
         return found
 

@@ -29,7 +29,8 @@ LEAST_SHARED, LEAST_SHARE = 2, 0.2
 """Sampled runs that a page shares with a candidate: so many, and so much of its own."""
 SHORT_RUN = 3
 """Words of a run by which pages are compared: other words here and there change few of them."""
-SENTENCE_ENDS = re.compile(r"\n|[.!?]\s|[\u3002\uff01\uff1f]")
+TOKEN_OR_END = re.compile(rf"({TOKEN.pattern})|\n|[.!?]\s|[\u3002\uff01\uff1f]")
+"""A token, or the end of a line or a sentence."""
 MUCH_LONGER = 1.1
 """Of two pages whose lengths differ less, the first is kept."""
 LEAST_WITHIN = 0.25
@@ -53,9 +54,12 @@ class ShortRuns(Protocol):
 def short_runs(text: str) -> tuple[Hashes, Hashes]:
     """All different runs of three words of a text, and those that lie within a line and a sentence. Of a text with a
     word or two on most lines, such as a table, these are a few that say nothing of it, and all are taken."""
-    pieces = [HASHES.of(TOKEN.findall(piece)) for piece in SENTENCE_ENDS.split(compatible(text))]
-    every = numpy.unique(grams(numpy.concatenate([*pieces, numpy.zeros(0, numpy.uint64)]), SHORT_RUN))
-    within = numpy.unique(numpy.concatenate([grams(piece, SHORT_RUN) for piece in pieces]))
+    found = TOKEN_OR_END.findall(compatible(text))
+    tokens = numpy.array([bool(each) for each in found], bool)
+    sentence = numpy.cumsum(~tokens)[tokens]
+    runs = grams(HASHES.of([each for each in found if each]), SHORT_RUN)
+    every = numpy.unique(runs)
+    within = numpy.unique(runs[sentence[: len(runs)] == sentence[len(sentence) - len(runs) :]])
     return every, within if len(within) >= LEAST_WITHIN * len(every) else every
 
 

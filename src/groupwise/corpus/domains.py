@@ -12,6 +12,7 @@ import numpy
 
 from groupwise.corpus.addresses import prefixes
 from groupwise.corpus.shards import write_rows
+from groupwise.corpus.tables import read_table
 
 if TYPE_CHECKING:
     from groupwise.corpus.unique import Pages
@@ -76,6 +77,4 @@ def write_domains(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def read_domains(path: Path) -> list[dict[str, Any]]:
     """Reads the rows that ``write_domains`` wrote."""
-    from pyarrow import parquet
-
-    return list(parquet.read_table(path).to_pylist())
+    return list(read_table(path).to_pylist())

@@ -8,6 +8,7 @@ sources are told apart far better than by fastText, which has a vector for every
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vector = NDArray[numpy.float64]
+    Read = tuple[NDArray[numpy.int64], Vector]
 
 TERM = re.compile(rf"\\[a-z]+|[{UNSPACED}]|[^\W\d_{UNSPACED}]+|[=+\-^*/<>|$%]")
 REMEMBERED = 10
@@ -44,6 +46,13 @@ class Terms:
     terms: NDArray[numpy.int64]
     values: Vector
 
+    @classmethod
+    def of(cls, pages: Sequence[Read]) -> Terms:
+        """The terms of pages that were read, one after the other."""
+        starts = numpy.cumsum([0, *(len(terms) for terms, _ in pages)])
+        terms = numpy.concatenate([*(terms for terms, _ in pages), numpy.zeros(0, numpy.int64)])
+        return cls(starts, terms, numpy.concatenate([*(values for _, values in pages), numpy.zeros(0)]))
+
     def __len__(self) -> int:
         return len(self.starts) - 1
 
@@ -62,6 +71,13 @@ class Terms:
         """The sum over pages of their terms times a number of each page, ``[size]``."""
         values = self.values * numpy.repeat(pages, numpy.diff(self.starts))
         return numpy.bincount(self.terms, values, size).astype(numpy.float64, copy=False)
+
+    def narrowed(self) -> tuple[Terms, NDArray[numpy.int64]]:
+        """The same without terms whose value is nothing, those that are left numbered through; and which these are."""
+        left = self.values != 0
+        counts = numpy.concatenate([[0], numpy.cumsum(left)])
+        names, terms = numpy.unique(self.terms[left], return_inverse=True)
+        return Terms(counts[self.starts], terms, self.values[left]), names
 
     def _sums(self, values: Vector) -> Vector:
         totals = numpy.concatenate([[0.0], numpy.cumsum(values)])
@@ -87,26 +103,25 @@ class Linear:
     formulas: bool = True
     """Whether it sees LaTeX. Without, it learns of the words around formulas, as OpenWebMath's does."""
 
-    def terms(self, texts: Iterable[str]) -> Terms:
-        """The terms of pages."""
-        starts, places, values = [0], [], []
+    def read(self, texts: Iterable[str]) -> list[Read]:
+        """Returns the different terms of each page, and how often it has them, dampened."""
+        pages = []
         for text in texts:
             seen = text[: self.letters]
             counts = Counter(TERM.findall((seen if self.formulas else without_formulas(seen)).lower()))
-            places.append(HASHES.of(list(counts)) % numpy.uint64(self.features))
-            values.append(1.0 + numpy.log(numpy.fromiter(counts.values(), float, len(counts))))
-            starts.append(starts[-1] + len(counts))
-        none = numpy.zeros(0)
-        terms = numpy.concatenate([*places, none]).astype(numpy.int64)
-        return Terms(numpy.array(starts), terms, numpy.concatenate([*values, none]))
+            terms = (HASHES.of(list(counts)) % numpy.uint64(self.features)).astype(numpy.int64)
+            pages.append((terms, 1.0 + numpy.log(numpy.fromiter(counts.values(), float, len(counts)))))
+        return pages
 
-    def train(self, wanted: Iterable[str], random: Iterable[str], path: Path) -> dict[str, int]:
-        """Learns of two lots of pages, writes the classifier, and returns how much was learned of."""
-        wanted, random = list(wanted), list(random)
-        pages = self.terms([*wanted, *random])
+    def train(self, wanted: Sequence[Read], random: Sequence[Read], path: Path) -> dict[str, int]:
+        """Learns of two lots of pages that were read, writes the classifier, and returns how much was learned of."""
+        pages = Terms.of([*wanted, *random])
         rarity = self._rarity(pages)
         truth = numpy.arange(len(pages)) < len(wanted)
-        weights, steps = fitted(pages.weighted(rarity), truth, self.features, self.penalty)
+        narrow, names = pages.weighted(rarity).narrowed()
+        fit, steps = fitted(narrow, truth, len(names), self.penalty)
+        weights = numpy.zeros(self.features + 1)
+        weights[[*names, self.features]] = fit
         save(path, numpy.stack([numpy.append(rarity, 0.0), weights]).astype(numpy.float32))
         return {"wanted": len(wanted), "random": len(random), "updates": steps}
 
@@ -116,11 +131,21 @@ class Linear:
         rarity[(counts < self.least) | (counts > max(self.common * len(pages), self.least))] = 0.0
         return rarity
 
-    def scores(self, path: Path, texts: Sequence[str]) -> NDArray[numpy.float32]:
-        """The probability that each page is wanted, ``[N]``, by a classifier that was written."""
+    def scores(self, path: Path, pages: Sequence[Read]) -> NDArray[numpy.float32]:
+        """The probability that each page that was read is wanted, ``[N]``, by a classifier that was written."""
         rarity, weights = numpy.load(path).astype(float)
-        found = self.terms(texts).weighted(rarity[:-1]).times(weights[:-1]) + weights[-1]
+        found = Terms.of(pages).weighted(rarity[:-1]).times(weights[:-1]) + weights[-1]
         return probability(found).astype(numpy.float32)
+
+
+def dot(one: Vector, other: Vector) -> float:
+    """The product of two vectors. BLAS would take every processor for it, and sum in another order on each machine."""
+    return float((one * other).sum())
+
+
+def length(vector: Vector) -> float:
+    """The Euclidean length of a vector."""
+    return math.sqrt(dot(vector, vector))
 
 
 def probability(sums: Vector) -> Vector:
@@ -139,7 +164,7 @@ def fitted(pages: Terms, truth: NDArray[numpy.bool_], size: int, penalty: float)
     def loss(weights: Vector) -> tuple[float, Vector]:
         margins = signs * (pages.times(weights[:-1]) + weights[-1])
         slopes = -ours * signs * probability(-margins)
-        value = float(ours @ numpy.logaddexp(0.0, -margins)) + 0.5 * penalty * float(weights[:-1] @ weights[:-1])
+        value = dot(ours, numpy.logaddexp(0.0, -margins)) + 0.5 * penalty * dot(weights[:-1], weights[:-1])
         gradient = numpy.append(pages.gathered(slopes, size) + penalty * weights[:-1], slopes.sum())
         return value, gradient
 
@@ -149,13 +174,13 @@ def fitted(pages: Terms, truth: NDArray[numpy.bool_], size: int, penalty: float)
 def lowest(loss: Callable[[Vector], tuple[float, Vector]], start: Vector) -> tuple[Vector, int]:
     """Where a smooth convex function is lowest, by L-BFGS (Liu and Nocedal, 1989), and the steps that were made."""
     point, (value, gradient) = start, loss(start)
-    flat = max(FLAT * float(numpy.linalg.norm(gradient)), ROUNDING)
+    flat = max(FLAT * length(gradient), ROUNDING)
     past: list[tuple[Vector, Vector]] = []
     for step in range(MOST_STEPS):
-        if numpy.linalg.norm(gradient) <= flat:
+        if length(gradient) <= flat:
             return point, step
         way = _direction(gradient, past)
-        slope, size = float(way @ gradient), 1.0 if past else 1.0 / max(float(numpy.linalg.norm(gradient)), 1.0)
+        slope, size = dot(way, gradient), 1.0 if past else 1.0 / max(length(gradient), 1.0)
         while True:
             new = point + size * way
             new_value, new_gradient = loss(new)
@@ -165,7 +190,7 @@ def lowest(loss: Callable[[Vector], tuple[float, Vector]], start: Vector) -> tup
             if size < 1e-10:
                 return point, step  # no way leads down: rounding is all that is left
         moved, turned = new - point, new_gradient - gradient
-        if moved @ turned > ROUNDING * numpy.linalg.norm(moved) * numpy.linalg.norm(turned):
+        if dot(moved, turned) > ROUNDING * length(moved) * length(turned):
             past = [*past, (moved, turned)][-REMEMBERED:]
         point, value, gradient = new, new_value, new_gradient
     return point, MOST_STEPS
@@ -174,12 +199,12 @@ def lowest(loss: Callable[[Vector], tuple[float, Vector]], start: Vector) -> tup
 def _direction(gradient: Vector, past: Sequence[tuple[Vector, Vector]]) -> Vector:
     way, shares = -gradient, []
     for moved, turned in reversed(past):
-        share = float(moved @ way) / float(moved @ turned)
+        share = dot(moved, way) / dot(moved, turned)
         shares.append(share)
         way = way - share * turned
     if past:
         moved, turned = past[-1]
-        way = way * (float(moved @ turned) / float(turned @ turned))
+        way = way * (dot(moved, turned) / dot(turned, turned))
     for (moved, turned), share in zip(past, reversed(shares), strict=True):
-        way = way + (share - float(turned @ way) / float(moved @ turned)) * moved
+        way = way + (share - dot(turned, way) / dot(moved, turned)) * moved
     return way

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.corpus.shards import DROPPED, STAGE_ORDER
+from groupwise.corpus.tables import read_table
 
 KEPT = "kept"
 
@@ -54,7 +55,7 @@ def pages(directory: Path, choice: Choice) -> Iterator[dict[str, Any]]:
         return
     for stage in STAGE_ORDER:
         for path in sorted((directory / "dropped").glob(f"{stage}-*.parquet")):
-            for row in parquet.read_table(path).to_pylist() if choice.stage in ("", stage) else ():
+            for row in read_table(path).to_pylist() if choice.stage in ("", stage) else ():
                 page = {**{name: row[name] for name in DROPPED}, "text": None, "score": _score(row)}
                 if choice.holds(page):
                     yield page
@@ -77,7 +78,7 @@ def counts(directory: Path) -> list[tuple[str, str, int]]:
         paths = sorted((directory / "dropped").glob(f"{stage}-*.parquet"))
         if not paths:
             continue
-        reasons = pyarrow.concat_tables([parquet.read_table(path, columns=["reason"]) for path in paths])["reason"]
+        reasons = pyarrow.concat_tables([read_table(path, columns=["reason"]) for path in paths])["reason"]
         found += sorted((stage, row["values"], row["counts"]) for row in reasons.value_counts().to_pylist())
     return found
 
@@ -97,12 +98,12 @@ def sample(found: Iterator[dict[str, Any]], most: int, seed: int = 0) -> tuple[l
 
 def with_texts(directory: Path, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The same, with the text of those that got one before they were dropped."""
-    from pyarrow import compute, parquet
+    from pyarrow import compute
 
     missing = [page["id"] for page in found if page["text"] is None]
     texts: dict[str, str] = {}
     for path in sorted((directory / "pages").glob("*.parquet")) if missing else ():
-        table = parquet.read_table(path, columns=["id", "text"])
+        table = read_table(path, columns=["id", "text"])
         here = table.filter(compute.is_in(table["id"], value_set=compute.cast(missing, "string")))
         texts |= dict(zip(here["id"].to_pylist(), here["text"].to_pylist(), strict=True))
     return [{**page, "text": page["text"] if page["text"] is not None else texts.get(page["id"])} for page in found]

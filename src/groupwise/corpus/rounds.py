@@ -69,8 +69,8 @@ class Scoring:
         path = self.iteration / "scores" / f"{name}.npy"
         if path.exists():
             return
-        texts = unique_texts(self.directory, name).to_pylist()
-        save(path, self.classifier.scores(self.iteration / "classifier.bin", texts))
+        pages = self.classifier.read(unique_texts(self.directory, name).to_pylist())
+        save(path, self.classifier.scores(self.iteration / "classifier.bin", pages))
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class Rounds:
         wanted = len(places) + len(self.seed.texts)
         free = numpy.flatnonzero(~seed & ~answered).tolist()
         random = drawn(self.pages, free, round(self.classifier.negatives * wanted))
-        others = self.pages.texts(random)
-        seeds = [*self.pages.texts(places), *self.seed.texts]
+        others = self.classifier.read(self.pages.texts(random))
+        seeds = self.classifier.read([*self.pages.texts(places), *self.seed.texts])
         known, unknown = held_out(self.classifier, seeds, others, path / "half.bin")
         save(path / HELD_OUT, numpy.array(list(zip(random, unknown, strict=False)), PLACED))
         counts: dict[str, Any] = self.classifier.train(seeds, others, path / "classifier.bin")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy
 
@@ -16,18 +16,21 @@ class Classifier(Protocol):
     def negatives(self) -> float:
         """Is the number of pages drawn at random for each page of the seed."""
 
-    def train(self, wanted: Iterable[str], random: Iterable[str], path: Path) -> dict[str, int]:
-        """Learns, writes the classifier, and returns ``wanted``, ``random`` and ``updates``."""
+    def read(self, texts: Iterable[str]) -> list[Any]:
+        """Returns what it sees of each page. That is what it learns of and scores, so that a page is read once."""
 
-    def scores(self, path: Path, texts: Sequence[str]) -> numpy.ndarray:
+    def train(self, wanted: Sequence[Any], random: Sequence[Any], path: Path) -> dict[str, int]:
+        """Learns of pages that it read, writes the classifier, and returns ``wanted``, ``random`` and ``updates``."""
+
+    def scores(self, path: Path, pages: Sequence[Any]) -> numpy.ndarray:
         """Returns the probability that each page is wanted, ``[N]``."""
 
 
 def held_out(
-    classifier: Classifier, wanted: Sequence[str], random: Sequence[str], path: Path
+    classifier: Classifier, wanted: Sequence[Any], random: Sequence[Any], path: Path
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """The score of every page by a classifier that did not see it, ``[W]`` and ``[R]``: each half is scored by the
-    other's. Of one wanted page alone there are no halves, and nothing is returned."""
+    """The score of every page, as it was read, by a classifier that did not see it, ``[W]`` and ``[R]``: each half is
+    scored by the other's. Of one wanted page alone there are no halves, and nothing is returned."""
     found = numpy.zeros(len(wanted), numpy.float32), numpy.zeros(len(random), numpy.float32)
     if len(wanted) < 2:
         return found[0][:0], found[1][:0]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.corpus.tables import read_table, table_of
 from groupwise.storage.atomic import PARTIAL, read_json, remove_any, sync, write_json
 
 if TYPE_CHECKING:
@@ -17,29 +18,11 @@ if TYPE_CHECKING:
 SHARD_BYTES = 48 << 20
 """Text of one file, about; compressed it is less."""
 ROWS_AT_ONCE = 1_000
-KINDS = {
-    "offset": "int64",
-    "seen": "int32",
-    "kept": "int32",
-    "characters": "int64",
-    "words": "int64",
-    "iteration": "int32",
-    "score": "float32",
-    "row": "int64",
-    "pages": "int64",
-    "collected": "int64",
-    "share": "float64",
-    "depth": "int32",
-}
-"""Columns that are no text."""
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Writes rows as one parquet file of those columns, which takes its name when it is whole."""
-    import pyarrow
-
-    schema = pyarrow.schema([(name, getattr(pyarrow, KINDS.get(name, "string"))()) for name in columns])
-    write_table(path, pyarrow.Table.from_pylist(list(rows), schema=schema))
+    write_table(path, table_of(rows, columns))
 
 
 def write_table(path: Path, table: pyarrow.Table) -> None:
@@ -75,11 +58,8 @@ def parts(directory: Path, name: str) -> list[Path]:
 def read_parts(directory: Path, name: str, columns: Sequence[str] | None = None) -> pyarrow.Table:
     """Returns the rows of one task."""
     import pyarrow
-    from pyarrow import parquet
 
-    paths = parts(directory, name)
-    tables = [parquet.read_table(path, columns=list(columns) if columns else None) for path in paths]
-    return pyarrow.concat_tables(tables)
+    return pyarrow.concat_tables([read_table(path, columns) for path in parts(directory, name)])
 
 
 class Shards:

@@ -12,6 +12,7 @@ import numpy
 from groupwise.corpus.containment import Samples
 from groupwise.corpus.duplicates import Comparison, MinHash, Texts, samples_of
 from groupwise.corpus.shards import Ledger, finish, finished, read_parts, write_rows
+from groupwise.corpus.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow
@@ -87,9 +88,7 @@ class Pages:
     @classmethod
     def read(cls, directory: Path, names: Sequence[str]) -> Pages:
         """Reads the pages that ``deduplicate`` wrote, all archives of ``names`` in their order."""
-        from pyarrow import parquet
-
-        tables = [parquet.read_table(directory / "unique" / f"{name}.parquet") for name in names]
+        tables = [read_table(directory / "unique" / f"{name}.parquet") for name in names]
         starts = numpy.cumsum([0, *(table.num_rows for table in tables)])
         return cls(
             directory,
@@ -97,7 +96,7 @@ class Pages:
             tuple(starts.tolist()),
             tuple(each for table in tables for each in table["address"].to_pylist()),
             tuple(each for table in tables for each in table["domain"].to_pylist()),
-            numpy.concatenate([numpy.zeros(0, numpy.int64), *(table["characters"].to_numpy() for table in tables)]),
+            numpy.array([each for table in tables for each in table["characters"].to_pylist()], numpy.int64),
             _copies(directory / COPIES),
         )
 
@@ -122,10 +121,8 @@ class Pages:
 
 
 def _copies(path: Path) -> dict[str, list[str]]:
-    from pyarrow import parquet
-
     found: dict[str, list[str]] = {}
-    for row in parquet.read_table(path).to_pylist():
+    for row in read_table(path).to_pylist():
         if row["address"] != row["of"]:
             found.setdefault(row["of"], []).append(row["address"])
     return found
@@ -138,7 +135,5 @@ def unique_texts(directory: Path, name: str):  # type: ignore[no-untyped-def]
 
 def unique_table(directory: Path, name: str, columns: Sequence[str]) -> pyarrow.Table:
     """Returns columns of one archive's unique pages."""
-    from pyarrow import parquet
-
-    rows = parquet.read_table(directory / "unique" / f"{name}.parquet", columns=["row"])["row"]
+    rows = read_table(directory / "unique" / f"{name}.parquet", columns=["row"])["row"]
     return read_parts(directory / "pages", name, columns).take(rows)
