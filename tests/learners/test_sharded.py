@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from groupwise import NewModel, OnPolicy, Run, recipes
 from groupwise.algorithm import Algorithm, ConstantLength, Entropy
@@ -22,6 +23,7 @@ from groupwise.learners import FSDP, Local, Lora, ranks, sharded, sharding
 from groupwise.learners.context_group import ContextGroup
 from groupwise.learners.hidden_states import PaddedBackbone, backbone_of
 from groupwise.learners.loading import load_model
+from groupwise.learners.new_model import byte_tokenizer
 from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Trainable
 from groupwise.rewards import as_reward
@@ -150,6 +152,58 @@ def test_two_processes_learn_what_one_learns(case: Case, tiny_model: Path, group
         found = [learned(learner, case, groups) for learner in (two, one)]
         close = {"rel": max(case.close * 5, 1e-6), "abs": max(case.close, 1e-7)}
         assert found[0] == pytest.approx(found[1], **close)
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "n_inner": 48},
+    "smollm3": {"no_rope_layers": [1, 0]},
+    "gemma2": {"sliding_window": 5, "attn_logit_softcapping": 3.0, "final_logit_softcapping": 3.0},
+    "llama": {"hidden_size": 24, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 8},
+    "gpt_oss": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 5},
+    "deepseek_v3": {
+        "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_group": 1, "topk_group": 1,
+        "n_shared_experts": 1, "first_k_dense_replace": 1, "kv_lora_rank": 12, "q_lora_rank": 20, "head_dim": 8,
+        "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 12, "num_key_value_heads": 4,
+    },
+}  # fmt: skip
+"""Layers whose heads are not turned; capped scores and windows; heads that processes do not divide; scores that give
+nothing; experts, and a router in a dtype of its own."""
+
+
+def saved_family(kind: str, directory: Path) -> Path:
+    """Makes a small model of a family, its router and sinks far from uniform."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 64}
+    known = {"vocab_size": 261, "initializer_range": 0.2, "bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
+    torch.manual_seed(4)
+    config = AutoConfig.for_model(kind, **known, **({} if kind == "gpt2" else sizes) | FAMILIES[kind])
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("gate.weight", "router.weight", "sinks")):
+                parameter.normal_()
+    model.save_pretrained(directory)
+    byte_tokenizer().save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize("several", [{"processes": 1}, TWO | DIVIDED], ids=["parts", "divided tokens"])
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_every_family_learns_in_parts_what_it_learns_whole(
+    kind: str, several: dict[str, Any], groups: list[Group], tmp_path: Path
+) -> None:
+    """What a block reads beside its layers is there in parts, too, and whole while the block computes."""
+    directory, case = saved_family(kind, tmp_path / "model"), CASES["a KL and an entropy bonus"]
+    with (
+        closing(opened(Local(**EXACT), case, directory)) as one,
+        closing(opened(FSDP(**EXACT, **several), case, directory)) as other,
+    ):
+        said = [learner.logprobs(flatten(groups), 1.0) for learner in (other, one)]
+        torch.testing.assert_close(*said, rtol=0, atol=1e-10)
+        for _ in range(2):
+            found = [learned(learner, case, groups) for learner in (other, one)]
+            assert found[0] == pytest.approx(found[1], rel=1e-6, abs=1e-8)
+        assert found[0]["grad_norm"] > 0
 
 
 SHAPES: dict[str, list[tuple[int, list[int]]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from transformers import GPT2Config, MambaConfig, MixtralConfig
 
 from groupwise.algorithm import Outputs
+from groupwise.cli import main
 from groupwise.errors import UserError
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.shape import Shape
@@ -137,3 +139,60 @@ def test_processes_that_share_a_micro_batch_keep_a_part_of_its_activations_each(
     one, four = (plan(BILLION, replace(work, context=context), 8, GPUS[0]) for context in (1, 4))
     assert four.memory["activations"] == one.memory["activations"] / 4
     assert four.seconds["transfers"] == pytest.approx(3 * one.seconds["transfers"])  # rounds of 81,920 tokens
+
+
+def test_more_processes_than_completions_do_not_learn_faster() -> None:
+    """Of sixteen completions sixteen processes have one each; two that share a micro-batch halve it."""
+    work = Work(16, 200, 800)
+    sixteen, many = (plan(BILLION, work, count, GPUS[0]) for count in (16, 1024))
+    assert sixteen.seconds["learning"] == many.seconds["learning"]
+    assert sixteen.seconds["prompts"] == many.seconds["prompts"]
+    halves = plan(BILLION, replace(work, context=2), 32, GPUS[0])
+    assert halves.seconds["learning"] == sixteen.seconds["learning"] / 2
+
+
+@pytest.mark.parametrize(
+    ("processes", "options", "said"),
+    [
+        (
+            "4",
+            ("--gpu", "h100-80gb", "--learner.context", "4"),
+            "learner.context 4: the model has 2 attention heads, .* at most 2",
+        ),
+        (
+            "4",
+            ("--gpu", "h100-80gb", "--learner.context", "3"),
+            "learner.context 3: .* 4 do not divide into such groups; .* 1, 2, 4",
+        ),
+        (
+            "2",
+            ("--gpu", "h100-80gb", "--learner.optimizer_bits", "8"),
+            "optimizer_bits 8: its blocks of 256 do not divide .* expected 32",
+        ),
+        ("0", ("--gpu", "h100-80gb"), "--processes is 0; expected 1 or more"),
+        ("-2", ("--gpu", "h100-80gb"), "--processes is -2; expected 1 or more"),
+        ("2", ("--gpu", ""), "--gpu is ; expected a100-40gb"),
+    ],
+)
+def test_a_plan_refuses_what_a_run_would(
+    processes: str,
+    options: tuple[str, ...],
+    said: str,
+    tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = str(BENCHMARKS.parent / "examples" / "sums.jsonl")
+    asked = ["check", "grpo", "--model", str(tiny_model), "--data", data, "--reward", "math"]
+    assert main([*asked, "--processes", processes, *options]) == 2
+    assert re.search(f"^groupwise check: .*{said}", capsys.readouterr().err)
+
+
+def test_what_is_advised_for_memory_can_be_had(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several processes divide no 8-bit optimizer, and checkpointing that is on is not advised."""
+    data = str(BENCHMARKS.parent / "examples" / "sums.jsonl")
+    asked = ["check", "grpo", "--model", str(tiny_model), "--data", data, "--reward", "math", "--gpu", "h100-80gb"]
+    asked += ["--learner.tokens_per_micro_batch", "100000000000"]
+    assert main(asked) == 1
+    assert "NOT fit: more processes, checkpointing, optimizer_bits 8, or fewer" in capsys.readouterr().out
+    assert main([*asked, "--processes", "2", "--learner.checkpointing", "True"]) == 1
+    assert "NOT fit: more processes, or fewer tokens_per_micro_batch" in capsys.readouterr().out

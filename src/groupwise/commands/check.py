@@ -46,7 +46,7 @@ def execute(arguments: Sequence[str]) -> int:
     if chosen.json:
         refuse_place(Path(chosen.json), "--json")
     recipe = request.tuned(recipe, f"groupwise check {chosen.recipe}", others)
-    if chosen.gpu:
+    if chosen.gpu is not None:
         return print_plan(recipe, chosen)
     from groupwise.preflight import check_run
 

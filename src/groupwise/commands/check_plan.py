@@ -30,6 +30,8 @@ def add_plan_options(parser: ArgumentParser) -> None:
 
 def print_plan(recipe: Run, chosen: Namespace) -> int:
     """Prints a plan of every stage; 1 where one does not fit. Raises UserError for what cannot be reckoned."""
+    from groupwise.learners.context_group import refuse_few_heads
+    from groupwise.learners.sharded import refuse_undivided
     from groupwise.preflight.gpus import gpu
     from groupwise.preflight.plan import plan
 
@@ -37,26 +39,37 @@ def print_plan(recipe: Run, chosen: Namespace) -> int:
     if processes < 1:
         raise UserError(f"--processes is {processes}; expected 1 or more")
     context = int(vars(recipe.learner).get("context", 1))
-    if processes % context:
-        raise UserError(f"--processes is {processes}; expected a multiple of learner.context, which is {context}")
+    if processes > 1:
+        refuse_undivided(recipe.learner, processes, context)
     shape, fits = shape_of_first(recipe), True
+    if shape.heads:
+        refuse_few_heads(context, shape.heads)
     print(visible(f"{recipe.model}: {shape.parameters:,} parameters; {processes} x {device.name}"))
     for stage in recipe.stages:
         found = plan(shape, work_of(recipe, stage), processes, device)
         fits = fits and found.fits
-        for line in plan_lines(stage.name, found):
+        for line in plan_lines(stage.name, found, _other_sizes(recipe, processes)):
             print(visible(line))
     print(visible(f"Reckoned from shapes and published figures ({device.source}); nothing was measured."))
     return 0 if fits else 1
 
 
-def plan_lines(name: str, found: Plan) -> list[str]:
-    """Returns what a plan says: a line each for memory, time and the bottleneck."""
+def _other_sizes(recipe: Run, processes: int) -> str:
+    """What could be tried where memory does not suffice."""
+    described = vars(recipe.learner)
+    eight = ["optimizer_bits 8"] if processes == 1 and described.get("optimizer_bits", 8) != 8 else []
+    blocks = [] if described.get("checkpointing", True) else ["checkpointing"]
+    return ", ".join(["more processes", *blocks, *eight, "or fewer tokens_per_micro_batch"])
+
+
+def plan_lines(name: str, found: Plan, other_sizes: str) -> list[str]:
+    """Returns what a plan says: a line each for memory, time and the bottleneck; ``other_sizes``: what could be tried
+    where it does not fit."""
     from groupwise.preflight.cost import duration, size
 
     memory = ", ".join(f"{part} {size(value)}" for part, value in found.memory.items() if value)
     seconds = ", ".join(f"{part} {duration(value)}" for part, value in found.seconds.items() if value)
-    fits = "fits" if found.fits else "does NOT fit: more processes, optimizer_bits 8, or fewer tokens_per_micro_batch"
+    fits = "fits" if found.fits else f"does NOT fit: {other_sizes}"
     return [
         f"{name}",
         f"  memory      {size(found.bytes)} a rank of {size(found.room)} ({memory}): {fits}",

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from groupwise.errors import UserError
 from groupwise.networks.fused_blocks import Again
 from groupwise.networks.trunk import Attend
 
@@ -58,6 +59,15 @@ class ContextGroup:
             return own
 
         return across
+
+
+def refuse_few_heads(context: int, heads: int) -> None:
+    """Raises UserError where so many processes would divide fewer attention heads among them."""
+    if heads < context:
+        raise UserError(
+            f"learner.context {context}: the model has {heads} attention heads, which processes divide among them; "
+            f"expected at most {heads}"
+        )
 
 
 def _lengths(spans: Any) -> tuple[int, ...]:

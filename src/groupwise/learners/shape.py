@@ -29,6 +29,8 @@ class Shape:
     """Keys and values of a token in one block."""
     idle: int = 0
     """Of experts that a token is not sent to."""
+    heads: int = 0
+    """Of attention; 0: not known."""
 
     @property
     def active(self) -> int:
@@ -67,6 +69,7 @@ class Shape:
             text.vocab_size,
             2 * groups * size,
             round(sum(p.numel() for name, p in model.named_parameters() if ".experts." in name) * _idle_share(numbers)),
+            heads,
         )
 
 

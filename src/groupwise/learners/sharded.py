@@ -25,6 +25,8 @@ from groupwise.learning.train_batch import TrainBatch
 from groupwise.learning.trainable import Network
 from groupwise.types import Example, Rollout
 
+MOST_NAMED = 4096
+"""Groups of up to so many processes are named where they would divide all."""
 _numbers = count()
 
 
@@ -241,19 +243,26 @@ def open_sharded(
 ) -> ShardedLearner:
     """Opens a learner, of the kind ``policy`` or ``scorer``, in so many processes; 0: as many as there are. Raises
     UserError for another number than torchrun started, and for options that parts of parameters can't have."""
-    if options.optimizer_bits == 8:
-        raise UserError("learner.optimizer_bits 8: its blocks of 256 do not divide among processes; expected 32")
     given = int(os.environ["WORLD_SIZE"]) if started_by_torchrun() else 0
     if processes and given and processes != given:
         raise UserError(f"learner.processes {processes}: torchrun started {given}; expected the same, or 0")
     count = processes or given or torch.cuda.device_count() or 2
-    if count % context:
-        raise UserError(
-            f"learner.context {context}: so many processes compute a micro-batch together, and {count} do not divide "
-            f"into such groups; expected one of {', '.join(str(n) for n in range(1, count + 1) if not count % n)}"
-        )
+    refuse_undivided(options, count, context)
     alike = alone(options, count, cores())
     return ShardedLearner(ranks_of(count, timeout_seconds), kind, alike, context, directory, *others, note=note)
+
+
+def refuse_undivided(options: LearnerOptions, processes: int, context: int) -> None:
+    """Raises UserError for options that an ``FSDP`` of so many processes can't have, whatever the model; ``context`` of
+    them compute a micro-batch together."""
+    if options.optimizer_bits == 8:
+        raise UserError("learner.optimizer_bits 8: its blocks of 256 do not divide among processes; expected 32")
+    if processes % context:
+        groups = [str(size) for size in range(1, min(processes, MOST_NAMED) + 1) if not processes % size]
+        raise UserError(
+            f"learner.context {context}: so many processes compute a micro-batch together, and {processes} do not "
+            f"divide into such groups; expected one of {', '.join(groups)}"
+        )
 
 
 def cores() -> int:

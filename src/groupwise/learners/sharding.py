@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 
 from groupwise.algorithm import Outputs
 from groupwise.errors import UserError
-from groupwise.learners.context_group import ContextGroup
+from groupwise.learners.context_group import ContextGroup, refuse_few_heads
 from groupwise.learners.hidden_states import PackedBackbone
 from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.placement import ONE_PROCESS, Placement, StoppedElsewhere
@@ -54,6 +54,11 @@ class Sharded(Placement):
         stored = next(model.parameters()).dtype
         kind = getattr(torch, dtype or str(stored).removeprefix("torch."))
         self._skeletons[model] = _skeleton(model, stored, kind)
+        for module in model.modules():
+            if "experts" in dict(module.named_children()):
+                module.register_forward_hook(_reached_by_gradients)
+        for module, other in _of_another_dtype(model, stored, kind):
+            self._shard(module, resharded=True, kind=other)
         for block in _blocks(model):
             self._shard(block, resharded=True, kind=kind)
         self._shard(model, resharded=False, kind=kind)
@@ -113,12 +118,7 @@ class Sharded(Placement):
                 f"learner.context {self.context.count}: {backbone.fallback_reason}, so its attention can't be divided; "
                 "expected learner.context 1"
             )
-        heads = backbone.trunk.blueprint.heads
-        if heads < self.context.count:
-            raise UserError(
-                f"learner.context {self.context.count}: the model has {heads} attention heads, which processes divide "
-                f"among them; expected at most {heads}"
-            )
+        refuse_few_heads(self.context.count, backbone.trunk.blueprint.heads)
 
     def micro_batch(self, rollouts: Sequence[Rollout], device: str, after: bool = False) -> MicroBatch:
         """Returns the micro-batch of these rollouts, or this process's part where a context is divided."""
@@ -234,6 +234,29 @@ def _skeleton(model: nn.Module, stored: torch.dtype, kind: torch.dtype) -> Any:
         made = torch.empty_like(each, dtype=dtype, device="meta")
         empty[id(each)] = nn.Parameter(made, requires_grad=each.requires_grad)
     return copy.deepcopy(model, empty)
+
+
+def _reached_by_gradients(module: nn.Module, given: Any, said: Any) -> Any:
+    """Returns what a mixture said, and neither its parameters nor what it was ``given`` are left without a gradient, be
+    it 0: where no token of this process is sent to an expert, one would be missing in a sum to which other processes
+    give theirs."""
+    if not torch.is_grad_enabled():
+        return said
+    own = [each for each in module.parameters() if not isinstance(each, DTensor)]
+    learned = [each for each in (*own, *given) if isinstance(each, Tensor) and each.requires_grad]
+    first, *others = said if isinstance(said, tuple) else (said,)
+    first = first + sum(each.flatten()[:0].sum() for each in learned)
+    return (first, *others) if isinstance(said, tuple) else first
+
+
+def _of_another_dtype(model: nn.Module, stored: torch.dtype, kind: torch.dtype) -> list[tuple[nn.Module, torch.dtype]]:
+    """Returns the modules whose own parameters stay in another dtype, where ``stored`` ones come into ``kind``, and
+    theirs: routers, as a rule. What is gathered at once is of one dtype."""
+    found = []
+    for module in model.modules():
+        own = {parameter.dtype for parameter in module.parameters(recurse=False)} - {stored, kind}
+        found += [(module, next(iter(own)))] if own else []
+    return found
 
 
 def _blocks(model: Any) -> Sequence[nn.Module]:

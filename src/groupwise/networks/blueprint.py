@@ -6,6 +6,7 @@ elsewhere. ``networks/families.py`` reads them off a model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,12 +65,17 @@ class LayerParts:
     """Router and experts, as transformers computes them."""
     latent: Latent | None = None
     """What is made between hidden states and queries, keys and values (DeepSeek-V3)."""
-    sinks: nn.Parameter | None = None
-    """Of each head a score that takes weight from what is seen, and gives nothing (gpt-oss)."""
+    read_sinks: Callable[[], nn.Parameter] | None = None
+    """Gives ``sinks`` as they are now: where processes share them, they are whole only while the block computes."""
     window: int = 0
     """A token sees itself and the window - 1 before it; 0: all."""
     rope: int = 0
     """Which of ``Blueprint.tables`` turns its queries and keys."""
+
+    @property
+    def sinks(self) -> nn.Parameter | None:
+        """Of each head a score that takes weight from what is seen, and gives nothing (gpt-oss)."""
+        return self.read_sinks() if self.read_sinks else None
 
     @property
     def inward(self) -> list[nn.Module]:
@@ -164,7 +170,8 @@ class Blueprint:
     def _table(self, kind: str, length: int) -> tuple[Tensor, Tensor]:
         weight = self.embedding.weight
         if kind == UNTURNED or self.rotary is None:
-            return weight.new_ones(length, self.head_dim), weight.new_zeros(length, self.head_dim)
+            sizes: Any = {"size": (length, self.head_dim), "dtype": weight.dtype, "device": weight.device}
+            return torch.ones(**sizes), torch.zeros(**sizes)  # of its kind, but whole where the weight is in parts
         positions = torch.arange(length, device=weight.device)[None].clamp(max=self.positions - 1)
         cos, sin = (table[0].to(weight.dtype) for table in self.rotary(weight, positions, *filter(None, [kind])))
         if cos.shape[1] * 2 == self.head_dim and not self.order:  # each angle once

@@ -234,7 +234,7 @@ class _Reading:
             q_norm=inner.get("q_norm") or inner.get("query_layernorm"),
             k_norm=inner.get("k_norm") or inner.get("key_layernorm"),
             mixture=mixture,
-            sinks=dict(attention.named_parameters(recurse=False)).get("sinks"),
+            read_sinks=(lambda: attention.sinks) if "sinks" in vars(attention)["_parameters"] else None,
             latent=latent,
             window=_window(self.settings) if self.kinds[number] == "sliding_attention" else 0,
             rope=self._ropes().index(self._rope(number)),

@@ -127,15 +127,19 @@ def _split_plan(shape: Shape, work: Work, processes: int, device: Gpu, split: in
     memory = learning_bytes(shape, work, processes, split)
     sampled = work.completions * work.completion_tokens
     tokens = work.completions * (work.prompt_tokens + work.completion_tokens)
-    operations = (8 if work.checkpointing else 6) * shape.active * tokens * work.passes
+    # a completion is not divided, but by processes that share a micro-batch: with more of them some have nothing to do
+    row = work.prompt_tokens + work.completion_tokens
+    learned = max(tokens / processes, row / work.context)
+    prompts = max((tokens - sampled) / processes, work.prompt_tokens)
+    operations = (8 if work.checkpointing else 6) * shape.active * learned * work.passes
     parts = -(-tokens * work.context // (work.tokens_per_micro_batch * processes))
     moved = 3 * parts * shape.parameters * each * (processes - 1) / processes
     rounds, read = _decoding(shape, work, each, split, processes, (1 - RESERVED) * device.memory - sum(memory.values()))
     seconds = {
-        "learning": operations / (processes * USED_FLOPS * device.flops),
+        "learning": operations / (USED_FLOPS * device.flops),
         "transfers": moved / (USED_LINK * device.link),
         "sampling": rounds * work.completion_tokens * read / (USED_BANDWIDTH * device.bandwidth),
-        "prompts": 2 * shape.active * (tokens - sampled) / (processes * USED_FLOPS * device.flops),
+        "prompts": 2 * shape.active * prompts / (USED_FLOPS * device.flops),
     }
     return Plan(memory, seconds, (1 - RESERVED) * device.memory, tokens)
 
