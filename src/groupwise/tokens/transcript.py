@@ -77,7 +77,8 @@ class Writer:
                 f"{self.where}: the chat template of {self.name} leaves out what a tool says "
                 f"({_short(unsaid['content'])}); take a template that knows the role tool"
             )
-        answers, added = [], ""
+        answers: list[tuple[int, int]] = []
+        added = ""
         for place, turn in enumerate(turns):
             if turn["role"] != "assistant" or place in context:
                 continue
