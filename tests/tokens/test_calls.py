@@ -93,7 +93,15 @@ LFM2 = (
     "{% if not loop.last %}, {% endif %}{% endfor %}]<|tool_call_end|>{% endif %}<|im_end|>\n{% endfor %}"
     "{% if tools %}{% endif %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+MINIMAX = (
+    "{% for m in messages %}]~b]{{ m.role }}\n{{ m.content }}{% if m.tool_calls %}\n<minimax:tool_call>\n"
+    '{% for c in m.tool_calls %}<invoke name="{{ c.function.name }}">\n{% for k, v in c.function.arguments.items() %}'
+    '<parameter name="{{ k }}">{{ v if v is string else v | tojson }}</parameter>\n{% endfor %}</invoke>\n{% endfor %}'
+    "</minimax:tool_call>{% endif %}<|im_end|>\n{% endfor %}{% if tools %}{% endif %}"
+    "{% if add_generation_prompt %}]~b]assistant\n{% endif %}"
+)
 OTHERS = {
+    "MiniMax": MINIMAX,
     "LFM2": LFM2,
     "Qwen3-Coder": QWEN3_CODER,
     "GLM": GLM,
