@@ -13,6 +13,7 @@ import pytest
 from groupwise.environments import Says
 from groupwise.environments.as_environment import as_environment, schemas_of
 from groupwise.environments.forms.gymnasium import Gymnasium
+from groupwise.environments.plain import WrongWordsError
 from groupwise.errors import UserError
 
 from .conversation import calling, play, texts
@@ -344,6 +345,87 @@ def double(n: int) -> int:
         n: A number.
     """
     return 2 * n
+
+
+class Step:
+    """Steps of three systems, each with the reward and the numbers that a test gives."""
+
+    given: ClassVar[Any] = None
+
+    def __init__(self, env_config: Any = None, extras: Any = None) -> None:
+        self.numbers = {"score": 7, "success": 0.3, "turns": 2}
+
+    def get_metrics(self) -> dict[str, float]:
+        return self.numbers
+
+
+class GymnasiumStep(Step):
+    action_space = None
+
+    def reset(self, seed: int | None = None) -> Any:
+        return "begin", {}
+
+    def step(self, action: Any) -> Any:
+        return self.given if isinstance(self.given, tuple) else ("next", self.given, True, False, {})
+
+
+class SkyRLStep(Step):
+    def init(self, prompt: Any) -> Any:
+        return prompt, {}
+
+    def step(self, text: str) -> Any:
+        return {"observations": [], "reward": self.given, "done": True, "metadata": {}}
+
+
+class OpenRLHFStep(Step):
+    async def reset(self, states: Any) -> Any:
+        return {"observation": "begin"}
+
+    async def step(self, states: Any) -> Any:
+        return {"rewards": self.given, "environment_feedback": "", "done": True, "extra_logs": self.numbers}
+
+
+STEPS: dict[str, Any] = {
+    "step(action)": Gymnasium(GymnasiumStep, act=lambda env, text: text),
+    "step(text)": as_environment(SkyRLStep),
+    "step(states)": as_environment(OpenRLHFStep),
+}
+
+
+@pytest.mark.parametrize("reward", ["1.0", None, float("nan"), {"score": 1}])
+@pytest.mark.parametrize("whose", STEPS)
+def test_a_step_s_reward_that_is_no_number_is_said_with_who_gave_it(
+    whose: str, reward: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Step, "given", reward)
+    with pytest.raises(WrongWordsError, match=rf"^{re.escape(whose)} gave the reward .*; expected a finite number$"):
+        play(STEPS[whose], ["x"])
+
+
+@pytest.mark.parametrize("whose", STEPS)
+def test_a_step_s_reward_stays_whatever_else_is_told(whose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of an environment's own that are called ``score`` or ``success`` say nothing of how good it was."""
+    monkeypatch.setattr(Step, "given", numpy.float32(0.5))
+    _, result = play(STEPS[whose], ["x"])
+    assert (result["reward"], "score" in result, "success" in result) == (0.5, False, False)
+    assert result.get("turns", 2) == 2
+
+
+def test_an_environment_of_the_older_gym_s_is_told_from_one_of_gymnasium_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Step, "given", ("next", 1.0, True, {}))
+    with pytest.raises(WrongWordsError, match=r"^step\(action\) gave 4 values; expected 5, as Gymnasium has them$"):
+        play(STEPS["step(action)"], ["x"])
+
+
+class Licensed(CounterGame):
+    def __init__(self, key: str) -> None:
+        raise RuntimeError("no licence")
+
+
+@pytest.mark.parametrize("given", [Licensed, lambda: Licensed("x"), {"one": Licensed}])
+def test_an_environment_that_cannot_be_made_is_one_line_where_its_tools_are_asked_for(given: Any) -> None:
+    with pytest.raises(UserError, match=r"^the environment.* cannot be made, which says what a model may call: raised"):
+        schemas_of(as_environment(given), {"environment": "one"})
 
 
 @pytest.mark.parametrize("form", [counts, counts_async])

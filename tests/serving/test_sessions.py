@@ -293,6 +293,17 @@ def test_calls_of_tools_there_and_back(opened, tmp_path, streams: bool) -> None:
     assert renderer.tokenizer.decode(observed) == "<|tool|>5<|assistant|>"
 
 
+def test_a_call_keeps_the_id_that_the_model_gave_it(opened, tmp_path) -> None:
+    """As Mistral's models do, whose templates write the id with the result."""
+    renderer = opened[1]
+    text = '<tool_call>{"name": "add", "arguments": {}, "id": "%s"}</tool_call>'
+    for own, told in (("Vvv0Dy9mT", "Vvv0Dy9mT"), ("odd id", "call_")):
+        tokens = (*renderer.tokenizer.encode(text % own, add_special_tokens=False), renderer.stop_tokens[0])
+        with serving(Scripted([tokens]), renderer) as client:
+            [call] = said(client.chat([user("2 + 3")], tools=[TOOL]))["tool_calls"]
+        assert call["id"].startswith(told)
+
+
 @settings(max_examples=30)
 @given(plan=st.lists(st.tuples(st.sampled_from(["on", "back", "new"]), st.integers(1, 12)), min_size=1, max_size=6))
 def test_every_drawn_token_is_trained_exactly_once(client, plan: list[tuple[str, int]]) -> None:

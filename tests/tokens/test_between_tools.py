@@ -137,3 +137,12 @@ def test_several_answers_are_refused_where_only_the_last_one_ends_as_a_completio
     alone = renderer.demonstration(Example("row", (*example.prompt, *example.completion[:2]), example.completion[2:]))
     assert renderer.tokenizer.decode(list(alone.tokens)) == "four<|return|>"
     assert all(alone.mask)
+
+
+def test_a_template_that_drops_a_second_call_is_refused() -> None:
+    """Of the same tool as well, whose name stands there once."""
+    renderer = Renderer(tokenizer_of(OTHERS["Llama 3"]))
+    turns = (said(CALL, CALL), *RESULTS[:2], {"role": "assistant", "content": "So 12."})
+    example = Example("row", ({"role": "user", "content": "3*4?"},), turns, columns={"tools": TOOLS})
+    with pytest.raises(UserError, match=r"drops or changes a part of the answer: of 'calculate, calculate' it writes"):
+        renderer.demonstration(example)

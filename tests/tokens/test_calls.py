@@ -93,7 +93,15 @@ LFM2 = (
     "{% if not loop.last %}, {% endif %}{% endfor %}]<|tool_call_end|>{% endif %}<|im_end|>\n{% endfor %}"
     "{% if tools %}{% endif %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+MINIMAX = (
+    "{% for m in messages %}]~b]{{ m.role }}\n{{ m.content }}{% if m.tool_calls %}\n<minimax:tool_call>\n"
+    '{% for c in m.tool_calls %}<invoke name="{{ c.function.name }}">\n{% for k, v in c.function.arguments.items() %}'
+    '<parameter name="{{ k }}">{{ v if v is string else v | tojson }}</parameter>\n{% endfor %}</invoke>\n{% endfor %}'
+    "</minimax:tool_call>{% endif %}<|im_end|>\n{% endfor %}{% if tools %}{% endif %}"
+    "{% if add_generation_prompt %}]~b]assistant\n{% endif %}"
+)
 OTHERS = {
+    "MiniMax": MINIMAX,
     "LFM2": LFM2,
     "Qwen3-Coder": QWEN3_CODER,
     "GLM": GLM,
@@ -318,6 +326,13 @@ BY_NAME: dict[str, CallFormat] = {each.name: each for each in FORMATS}
         ("LFM2", "<|tool_call_start|>" + "[" * 50_000 + "<|tool_call_end|>", "it is no call of Python's ("),
         ("LFM2", "<|tool_call_start|>f(n=" + "-" * 60_000 + "1)<|tool_call_end|>", ""),
         ("LFM2", "<|tool_call_start|>" + "f()\n" * 20_000 + "<|tool_call_end|>", "the calls have 80,000 letters; at most"),
+        ("MiniMax", '<minimax:tool_call>\n<invoke name="f">\n<parameter name="n">2</parameter>\n<parameter name="s"><b></parameter>\n</invoke>\n</minimax:tool_call>', [Call("f", {"n": 2, "s": "<b>"})]),
+        ("MiniMax", '<invoke name="f"></invoke><invoke name="g"></invoke>', [Call("f"), Call("g")]),
+        ("MiniMax", '<invoke name="f"><parameter name="n">2</parameter>', "the call of f is not closed"),
+        ("MiniMax", '<invoke name="f"><parameter name="n">2', "a tag is not closed"),
+        ("MiniMax", "<invoke name=></invoke>", "the tool's name is a text; expected a name"),
+        ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="s" string="true">2</｜DSML｜parameter></｜DSML｜invoke>', [Call("f", {"s": "2"})]),
+        ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="n" string="false">{</｜DSML｜parameter></｜DSML｜invoke>', "the argument n: it is no JSON"),
         ("OLMo 3", "<function_calls>\nf(n=2)\nf(s=\"x\")\n</function_calls>", [Call("f", {"n": 2}), Call("f", {"s": "x"})]),
         ("Llama 3", '[f(n=2), g(k="v")]', [Call("f", {"n": 2}), Call("g", {"k": "v"})]),
         ("Llama 3", "[f(n=]", "it is no call of Python's ("),

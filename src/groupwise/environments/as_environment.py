@@ -15,6 +15,7 @@ from groupwise.environments.forms.openrlhf import OpenRLHF
 from groupwise.environments.forms.skyrl_gym import SkyRLGym
 from groupwise.environments.forms.textarena import TextArena
 from groupwise.environments.forms.trl import TRL
+from groupwise.environments.plain import raised
 from groupwise.environments.protocol import Ended, Environment, Reply, Says, Utterance
 from groupwise.environments.schemas import name_of
 from groupwise.environments.tools import Episode, Toolbox, Tools, driven
@@ -67,8 +68,21 @@ def resolved(given: Any, tools: Sequence[Any] = (), rewards: Sequence[Callable[.
 
 
 def schemas_of(environment: Any, row: Mapping[str, Any]) -> list[Schema]:
-    """Returns what a model may call in a row's episode, for the chat template; empty where nothing."""
-    return list(environment.schemas(row)) if hasattr(environment, "schemas") else []
+    """Returns what a model may call in a row's episode, for the chat template; empty where nothing. Raises UserError
+    where the environment has to be made for that, and cannot be."""
+    if not hasattr(environment, "schemas"):
+        return []
+    try:
+        return list(environment.schemas(row))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's class raises when it is made
+        maker = getattr(environment, "factory", environment)
+        name = "environment" if isinstance(maker, Mapping) else f"environment {name_of(maker)}"
+        raise UserError(
+            f"the {name} cannot be made, which says what a model may call: {raised(error, maker)}; expected a class "
+            "that is made without arguments, or a function that makes one"
+        ) from error
 
 
 @dataclass(frozen=True)

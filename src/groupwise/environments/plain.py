@@ -94,6 +94,16 @@ def number(value: Any) -> float | None:
         return None
 
 
+def earned(value: Any, whose: str) -> float:
+    """The reward of a step; ``whose`` begins the error. Raises WrongWordsError for what is no number."""
+    found = number(value)
+    if found is None:
+        raise WrongWordsError(
+            f"{whose} gave the reward {shortened(value)} ({type(value).__name__}); expected a finite number"
+        )
+    return found
+
+
 def fitting(text: str) -> str:
     """The text, its middle left out where it is longer than anybody would read, and what is no character replaced: half
     a surrogate pair, which no tokenizer spells, and U+FDD0, which marks places in prompts."""

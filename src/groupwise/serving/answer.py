@@ -139,8 +139,9 @@ class Form:
         return {"message": self._written(index, choice)} if self.asked.is_chat else {"text": choice.message["content"]}
 
     def _written(self, index: int, choice: Choice) -> dict[str, Any]:
-        count = len(choice.message.get("tool_calls") or ())
-        return written(choice.message, [f"call_{self.id[-8:]}_{index}_{place}" for place in range(count)])
+        calls = choice.message.get("tool_calls") or ()
+        made = (f"call_{self.id[-8:]}_{index}_{place}" for place in range(len(calls)))
+        return written(choice.message, [call.get("id") or id for call, id in zip(calls, made, strict=True)])
 
     def _ended(self, index: int, choice: Choice) -> dict[str, Any]:
         ids = {"token_ids": choice.completion.tokens} if self.asked.shows_ids else {}

@@ -8,16 +8,14 @@ wrong for each that was begun and cannot be read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from groupwise.environments.protocol import Call
-from groupwise.tokens.call_values import arguments_of, call_of, json_at, skipped, typed
+from groupwise.tokens.call_values import Types, arguments_of, call_of, json_at, skipped, typed_call, until
+from groupwise.tokens.invoked_calls import invoked
 from groupwise.tokens.pythonic_calls import bare_calls, pythonic, pythonic_text
-
-Types = Mapping[str, Mapping[str, Any]]
-"""Of each tool the schemas of its parameters, by name."""
 
 Found = Iterator[Call | str]
 
@@ -54,19 +52,19 @@ def xml_functions(text: str, types: Types) -> Found:
     """Reads ``<function=name><parameter=key>value</parameter></function>``: Qwen3-Coder, Qwen3.5."""
     at = text.find("<function=")
     while at >= 0:
-        name, at = _until(text, at + len("<function="), ">")
+        name, at = until(text, at + len("<function="), ">")
         arguments: dict[str, str] = {}
         at = skipped(text, at)
         while at >= 0 and text.startswith("<parameter=", at):
-            key, at = _until(text, at + len("<parameter="), ">")
-            value, at = _until(text, at, "</parameter>")
+            key, at = until(text, at + len("<parameter="), ">")
+            value, at = until(text, at, "</parameter>")
             arguments[key] = _inner(value)
             at = skipped(text, at)
         if at < 0:
             yield "a tag is not closed"
             return
         closed = text.startswith("</function>", at)
-        yield (_typed_call(name, arguments, types) if closed else f"the call of {name[:64]} is not closed")
+        yield (typed_call(name, arguments, types) if closed else f"the call of {name[:64]} is not closed")
         at = text.find("<function=", at)
 
 
@@ -74,17 +72,17 @@ def glm(text: str, types: Types) -> Found:
     """Reads ``<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value></tool_call>``: GLM-4.5 and later."""
     at = text.find("<tool_call>")
     while at >= 0:
-        name, at = _until(text, at + len("<tool_call>"), "<")
+        name, at = until(text, at + len("<tool_call>"), "<")
         at = at if at < 0 else at - 1
         arguments: dict[str, str] = {}
         unsaid = ""
         while at >= 0 and text.startswith("<arg_key>", at):
-            key, at = _until(text, at + len("<arg_key>"), "</arg_key>")
+            key, at = until(text, at + len("<arg_key>"), "</arg_key>")
             at = skipped(text, at)
             if not text.startswith("<arg_value>", at):
                 unsaid = key.strip()
                 break
-            value, at = _until(text, at + len("<arg_value>"), "</arg_value>")
+            value, at = until(text, at + len("<arg_value>"), "</arg_value>")
             arguments[key.strip()] = value
             at = skipped(text, at)
         if at < 0:
@@ -93,7 +91,7 @@ def glm(text: str, types: Types) -> Found:
         if not text.startswith("</tool_call>", at):
             yield f"the call of {name[:64].strip()} is not closed"
         else:
-            yield f"the argument {unsaid[:64]} has no value" if unsaid else _typed_call(name, arguments, types)
+            yield f"the argument {unsaid[:64]} has no value" if unsaid else typed_call(name, arguments, types)
         at = text.find("<tool_call>", at)
 
 
@@ -107,7 +105,7 @@ def mistral(text: str, types: Types) -> Found:
             value, end, wrong = json_at(text, start)
             yield from [wrong] if wrong else _each(value)
         else:
-            head, start = _until(text, start, "{")
+            head, start = until(text, start, "{")
             end, wrong = start, f"after {opens} stand neither a list nor a name and its arguments"
             if start >= 0:
                 value, end, wrong = json_at(text, start - 1)
@@ -149,8 +147,8 @@ def deepseek(text: str, types: Types) -> Found:
     opens, separator, closes = "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"
     at = text.find(opens)
     while at >= 0:
-        head, place = _until(text, at + len(opens), separator)
-        before, start = _until(text, place, "{") if place >= 0 else ("", -1)
+        head, place = until(text, at + len(opens), separator)
+        before, start = until(text, place, "{") if place >= 0 else ("", -1)
         if start < 0:
             yield f"there is no {separator} with an object behind it"
             return
@@ -169,7 +167,7 @@ def kimi(text: str, types: Types) -> Found:
     opens, middle, closes = "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"
     at = text.find(opens)
     while at >= 0:
-        head, start = _until(text, at + len(opens), middle)
+        head, start = until(text, at + len(opens), middle)
         if start < 0:
             yield f"there is no {middle}"
             return
@@ -241,6 +239,13 @@ FORMATS = (
     ),
     CallFormat("Mistral", ("[TOOL_CALLS]",), mistral, ("[TOOL_CALLS]",)),
     CallFormat("Qwen3-Coder", ("<function=",), xml_functions, ("<tool_call>", "<function=")),
+    CallFormat("MiniMax", ('<invoke name="',), invoked(""), ("<minimax:tool_call>", "<invoke name=")),
+    CallFormat(
+        "DeepSeek-V3.2",
+        ("<｜DSML｜invoke",),
+        invoked("｜DSML｜"),
+        ("<｜DSML｜function_calls>", "<｜DSML｜invoke name="),
+    ),
     CallFormat("GLM", ("<arg_key>",), glm),
     HERMES,
     CallFormat("Granite", ("<|tool_call|>",), listed, ("<|tool_call|>",), _listed_text),
@@ -259,12 +264,6 @@ FORMATS = (
 """In the order in which their signs are looked for."""
 
 
-def _until(text: str, start: int, mark: str) -> tuple[str, int]:
-    """What stands before the next mark, and where that ends; -1 where there is none."""
-    stop = text.find(mark, start) if start >= 0 else -1
-    return (text[start:stop], stop + len(mark)) if stop >= 0 else ("", -1)
-
-
 def _first(text: str, *marks: str) -> str:
     for mark in marks:
         text = text.partition(mark)[0]
@@ -274,12 +273,6 @@ def _first(text: str, *marks: str) -> str:
 def _inner(value: str) -> str:
     """A value without the line break that the template writes on either side."""
     return value.removeprefix("\n").removesuffix("\n")
-
-
-def _typed_call(name: str, arguments: Mapping[str, str], types: Types) -> Call | str:
-    name = name.strip()
-    schemas = types.get(name) or {}
-    return arguments_of(name, {key: typed(value, schemas.get(key)) for key, value in arguments.items()})
 
 
 def _each(value: Any) -> Found:

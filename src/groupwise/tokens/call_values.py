@@ -10,11 +10,19 @@ from typing import Any
 
 from groupwise.environments.protocol import Call
 
+Types = Mapping[str, Mapping[str, Any]]
+"""Of each tool the schemas of its parameters, by name."""
 _BLANK = re.compile(r"\s*")
 SHOWN_LETTERS = 60
 ARGUMENTS = ("arguments", "parameters")
 BESIDE = ("name", "id", "type", "index", "call_id", "description")
 """Of an object that calls, what says nothing of its arguments."""
+
+
+def until(text: str, start: int, mark: str) -> tuple[str, int]:
+    """Returns what stands before the next mark, and where that ends; -1 where there is none."""
+    stop = text.find(mark, start) if start >= 0 else -1
+    return (text[start:stop], stop + len(mark)) if stop >= 0 else ("", -1)
 
 
 def skipped(text: str, start: int) -> int:
@@ -79,6 +87,13 @@ def typed(text: str, schema: Any) -> Any:
         if found is not _NO:
             return found
     return text
+
+
+def typed_call(name: str, arguments: Mapping[str, str], types: Types) -> Call | str:
+    """A call whose arguments are texts, each as the first type of its schema that it can be."""
+    name = name.strip()
+    schemas = types.get(name) or {}
+    return arguments_of(name, {key: typed(value, schemas.get(key)) for key, value in arguments.items()})
 
 
 _NO = object()

@@ -77,7 +77,8 @@ class Writer:
                 f"{self.where}: the chat template of {self.name} leaves out what a tool says "
                 f"({_short(unsaid['content'])}); take a template that knows the role tool"
             )
-        answers, added = [], ""
+        answers: list[tuple[int, int]] = []
+        added = ""
         for place, turn in enumerate(turns):
             if turn["role"] != "assistant" or place in context:
                 continue
@@ -135,7 +136,7 @@ class Writer:
                 "so that it cannot be learned together with what follows; keep the last turn"
             )
         content, shown = (turn["content"] or "").strip(), whole[start:end]
-        if any(name not in shown for name in names) or _letters(content) not in _letters(shown):
+        if not _in_order(names, shown) or _letters(content) not in _letters(shown):
             raise AnswerRewritten(self._dropped(f"{content} {', '.join(names)}".strip(), shown))
         return start, end + len(text), ""
 
@@ -175,6 +176,17 @@ def joined(begun: str, rest: str, guarded: Callable[[str], str] | None = None) -
 
 def _letters(text: str) -> str:
     return "".join(text.split())
+
+
+def _in_order(names: Sequence[str], text: str) -> bool:
+    """Says whether the names stand in a text one behind the other: of two calls of a tool a template may write one."""
+    at = 0
+    for name in names:
+        at = text.find(name, at)
+        if at < 0:
+            return False
+        at += len(name)
+    return True
 
 
 def _follow(text: str, messages: Sequence[Message]) -> bool:

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from groupwise.environments.forms.spaces import action_of, has_words
+from groupwise.environments.plain import WrongWordsError, earned
 from groupwise.environments.protocol import Reply, Says, Utterance
 from groupwise.errors import UserError
 
@@ -35,9 +36,9 @@ class Gymnasium:
         env = self.make()
         try:
             self._refuse_wordless(env)
-            given = row.get("seed")
-            seed = given if isinstance(given, int) and not isinstance(given, bool) else random.getrandbits(31)
-            observation, info = env.reset(seed=seed)
+            own = row.get("seed")
+            seed = own if isinstance(own, int) and not isinstance(own, bool) else random.getrandbits(31)
+            observation, info = _several(env.reset(seed=seed), 2, "reset(seed=)")
             text = self._shown(env, observation)
             reward, over = 0.0, False
             reply = yield text
@@ -47,12 +48,12 @@ class Gymnasium:
                 except ValueError as error:
                     reply = yield f"not an action: {error}"
                     continue
-                observation, reward, ended, cut, info = env.step(action)
-                over = bool(ended or cut)
+                observation, given, ended, cut, info = _several(env.step(action), 5, "step(action)")
+                reward, over = earned(given, "step(action)"), bool(ended or cut)
                 text = "" if over else self._shown(env, observation)
                 if not over:
-                    reply = yield Says(text, reward=float(reward))
-            return {"reward": float(reward), **_success(info)}
+                    reply = yield Says(text, reward=reward)
+            return {"reward": reward, **_success(info)}
         finally:
             if hasattr(env, "close"):
                 env.close()
@@ -117,3 +118,11 @@ def _metadata(name: str) -> Mapping[str, Any]:
 def _success(info: Any) -> dict[str, bool]:
     told = [info[key] for key in ("is_success", "success") if isinstance(info, Mapping) and key in info]
     return {"success": bool(told[0])} if told else {}
+
+
+def _several(returned: Any, count: int, whose: str) -> Any:
+    """Raises WrongWordsError where it is not so many values: environments of the older gym's give fewer."""
+    if not isinstance(returned, tuple) or len(returned) != count:
+        seen = f"{len(returned)} values" if isinstance(returned, tuple) else f"one value ({type(returned).__name__})"
+        raise WrongWordsError(f"{whose} gave {seen}; expected {count}, as Gymnasium has them")
+    return returned

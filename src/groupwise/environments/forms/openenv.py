@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from groupwise.environments.arguments import short
+from groupwise.environments.plain import earned
 from groupwise.environments.protocol import Ended, Reply, Says, Utterance
 from groupwise.errors import UserError
 
@@ -54,11 +55,13 @@ class OpenEnv:
                     continue
                 got = after
                 if not got["done"]:
-                    reply = yield Says(self._shown(got["observation"]), reward=float(got["reward"] or 0.0))
+                    reply = yield Says(
+                        self._shown(got["observation"]), reward=earned(got["reward"] or 0.0, "the server")
+                    )
             await socket.send(json.dumps({"type": "close"}))
         finally:
             await socket.close()
-        yield Ended({"reward": float(got["reward"] or 0.0)})
+        yield Ended({"reward": earned(got["reward"] or 0.0, "the server")})
 
     async def _connected(self) -> Any:
         try:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from groupwise.environments.protocol import Ended, Reply, Says, Utterance
+from groupwise.environments.plain import earned, number
+from groupwise.environments.protocol import Ended, Reply, Says, Utterance, beside
 from groupwise.environments.tool import value_of
 
 
@@ -34,20 +35,12 @@ class OpenRLHF:
         while True:
             given = {"observation_text": heard, "action_text": str(reply), "label": label, "sampling_params": None}
             out = await value_of(agent.step(given))
-            reward = _number(out["rewards"])
+            reward = earned(out["rewards"], "step(states)")
             if out["done"]:
                 break
             feedback = str(out["environment_feedback"])
             heard += str(reply) + feedback
             reply = yield Says(self.feedback(feedback), reward=reward)
-        logs = {str(name): _number(value) for name, value in (out.get("extra_logs") or {}).items() if _is(value)}
+        numbers = {str(name): number(value) for name, value in (out.get("extra_logs") or {}).items()}
+        logs = {beside(name, "extra_logs/"): value for name, value in numbers.items() if value is not None}
         yield Ended({**logs, "reward": reward})
-
-
-def _is(value: Any) -> bool:
-    return hasattr(value, "item") or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _number(value: Any) -> float:
-    """A number, or a tensor of one."""
-    return float(value.item()) if hasattr(value, "item") else float(value)

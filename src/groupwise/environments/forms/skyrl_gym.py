@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from groupwise.environments.protocol import Reply, Says, Utterance
+from groupwise.environments.plain import earned, number
+from groupwise.environments.protocol import Reply, Says, Utterance, beside
 from groupwise.errors import UserError
 
 
@@ -29,15 +30,17 @@ class SkyRLGym:
             reply = yield _beyond(list(said), prompt)
             while True:
                 out = env.step(str(reply))
-                reward = out["reward"]
-                reward = float(sum(reward)) if isinstance(reward, list | tuple) else float(reward)
+                given = out["reward"]
+                parts = given if isinstance(given, list | tuple) else [given]
+                reward = sum(earned(each, "step(text)") for each in parts)
                 if out["done"]:
                     return {"reward": reward, **_metrics(env)}
                 reply = yield [Says(each["content"], role=each["role"]) for each in out["observations"][:-1]] + [
                     Says(each["content"], role=each["role"], reward=reward) for each in out["observations"][-1:]
                 ] or [Says("", reward=reward)]
         finally:
-            env.close()
+            if hasattr(env, "close"):
+                env.close()
 
     def _made(self, row: Mapping[str, Any]) -> Any:
         if inspect.isclass(self.make):
@@ -81,4 +84,5 @@ def _beyond(said: list[Any], prompt: list[dict[str, Any]]) -> Utterance:
 
 def _metrics(env: Any) -> dict[str, float]:
     found = env.get_metrics() if hasattr(env, "get_metrics") else {}
-    return {str(name): float(value) for name, value in (found or {}).items() if isinstance(value, int | float)}
+    numbers = {str(name): number(value) for name, value in (found or {}).items()}
+    return {beside(name, "metrics/"): value for name, value in numbers.items() if value is not None}

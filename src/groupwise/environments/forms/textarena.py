@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from groupwise.environments.plain import earned
 from groupwise.environments.protocol import Reply, Utterance
 from groupwise.errors import UserError
 
@@ -38,7 +39,7 @@ class TextArena:
                 new, before = _news(before, observation, str(reply))
                 reply = yield new
         rewards, info = env.close()
-        return {"reward": float((rewards or {}).get(0, 0.0)), **_invalid(info)}
+        return {"reward": earned((rewards or {}).get(0, 0.0), "close()"), **_invalid(info)}
 
 
 def by_id(name: str) -> TextArena:

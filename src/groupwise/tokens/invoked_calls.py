@@ -1,0 +1,48 @@
+"""This module reads calls of tools that are written as tags with names: ``<invoke name="search">``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from groupwise.environments.protocol import Call
+from groupwise.tokens.call_values import Types, json_at, skipped, typed_call, until
+
+
+def invoked(prefix: str) -> Callable[[str, Types], Iterator[Call | str]]:
+    """Returns a reader of ``<invoke name="f"><parameter name="key">value</parameter></invoke>``, whose tags begin with
+    ``prefix``: MiniMax-M2, and DeepSeek-V3.2, where ``string="false"`` says that a value is JSON."""
+    opens, closes = f"<{prefix}invoke name=", f"</{prefix}invoke>"
+
+    def read(text: str, types: Types) -> Iterator[Call | str]:
+        at = text.find(opens)
+        while at >= 0:
+            name, at = until(text, at + len(opens), ">")
+            arguments, wrong, at = _parameters(text, skipped(text, at), prefix)
+            if at < 0:
+                yield "a tag is not closed"
+                return
+            name = name.strip().strip("\"'")
+            if not wrong and not text.startswith(closes, at):
+                wrong = f"the call of {name[:64]} is not closed"
+            yield wrong or typed_call(name, arguments, types)
+            at = text.find(opens, at)
+
+    return read
+
+
+def _parameters(text: str, at: int, prefix: str) -> tuple[dict[str, str], str, int]:
+    """The texts of a call's parameters by name, what is wrong with them, and where they end; -1: nowhere."""
+    opens, closes = f"<{prefix}parameter name=", f"</{prefix}parameter>"
+    found: dict[str, str] = {}
+    wrong = ""
+    while at >= 0 and text.startswith(opens, at):
+        head, at = until(text, at + len(opens), ">")
+        value, at = until(text, at, closes)
+        name, _, rest = head.partition(" ")
+        name = name.strip("\"'")
+        if 'string="false"' in rest and at >= 0:
+            said = json_at(value, 0)[2]
+            wrong = wrong or (f"the argument {name[:64]}: {said}" if said else "")
+        found[name] = value.removeprefix("\n").removesuffix("\n")
+        at = skipped(text, at)
+    return found, wrong, at
