@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -38,6 +39,14 @@ def test_hand_numbers() -> None:
 def test_scores_without_spread_are_refused(scores: list[float]) -> None:
     with pytest.raises(UserError, match=r"reward 'rm': cannot be standardised: the \d scores .*expected scores that"):
         Standardised().measured(scores, "rm")
+
+
+@pytest.mark.parametrize(
+    "numbers", [(0.0, 0.0), (0.0, -1.0), (None, 1.0), (1.0, None), (math.nan, 1.0), (0.0, math.inf), ("0", 1.0)]
+)
+def test_no_score_is_divided_by_what_is_no_spread(numbers: tuple[Any, Any]) -> None:
+    with pytest.raises(UserError, match="expected two finite numbers, the spread above 0, or neither"):
+        Standardised(64, 4, *numbers)
 
 
 @pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, -2.0), (-math.inf, 0.0), (0.0, math.nan)])

@@ -168,6 +168,12 @@ def test_a_reward_object_may_return_numbers_and_a_wrong_value_costs_its_row_alon
     )
     assert [row.reward for row in scored] == [2.0, 1.0]
     assert scored[0].scores["own"].logged == {"b": 2.0}
+    for number in (Decimal("0.5"), torch.tensor(0.5, requires_grad=True), numpy.float32(0.5)):  # also at a step
+        own = Score(number, steps={0: number}, logged={"a": number})  # type: ignore[arg-type, dict-item]
+        scored, _ = score_rollouts(rows, [Returns(lambda own=own: [own, own])])  # type: ignore[misc]
+        assert scored[0].rewards == {0: 0.5}
+        assert scored[0].scores["own"] == Score(0.5, steps={0: 0.5}, logged={"a": 0.5})
+        assert {type(value) for value in scored[0].scores["own"].steps.values()} == {float}
     assert [row.reward for row in score_rollouts(rows, [Returns(_exit)])[0]] == [None, None]
     for returned in (lambda: None, lambda: 1.0, lambda: "no", lambda: {}, lambda: [1.0]):
         with pytest.raises(UserError, match="reward 'own' returned"):

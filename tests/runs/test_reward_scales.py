@@ -124,6 +124,11 @@ def test_a_stage_under_way_is_not_measured_anew(tmp_path: Path) -> None:
     (tmp_path / "run" / "run.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=r"does not say how its rewards were standardised \(rm\).*start the stage over"):
         gw.run(RUN, tmp_path / "run", sinks=[heard])
+    for spoilt in ({"mean": 1.0, "spread": 0.0}, {"mean": 1.0}, 3.0):
+        told = json.dumps(record | {"reward_scales": {"policy": {"rm": spoilt}}})
+        (tmp_path / "run" / "run.json").write_text(told)
+        with pytest.raises(UserError, match=r"run\.json: reward_scales: .*; bring the file back"):
+            gw.run(RUN, tmp_path / "run", sinks=[heard])
 
 
 def test_the_check_measures_it_too(whole: tuple[Path, Heard]) -> None:

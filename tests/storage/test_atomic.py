@@ -132,6 +132,10 @@ try:
             from safetensors.numpy import save_file
             import numpy
             save_file({"a": numpy.zeros(100_000)}, partial / "file")
+        elif sys.argv[2] == "tokenizer":
+            from tokenizers import Tokenizer, models
+            vocabulary = {str(number): number for number in range(20_000)}
+            Tokenizer(models.WordLevel(vocabulary, unk_token="0")).save(str(partial / "file"))
         else:
             (partial / "file").write_bytes(bytes(400_000))
 except UserError as error:
@@ -139,9 +143,9 @@ except UserError as error:
 """
 
 
-@pytest.mark.parametrize("kind", ["tensors", "bytes"])
+@pytest.mark.parametrize("kind", ["tensors", "tokenizer", "bytes"])
 def test_a_write_that_fails_all_the_same_leaves_the_old_one_whole(tmp_path: Path, kind: str) -> None:
-    """The system's own refusal, of Python's writes and of safetensors'."""
+    """The system's own refusal, of Python's writes, of safetensors' and of tokenizers'."""
     final = made(tmp_path / "model")
     told = subprocess.run([sys.executable, "-c", FILLER, str(final), kind], capture_output=True, text=True, check=True)
     assert told.stdout.startswith(f"{final}: could not be written, the file is too big"), told

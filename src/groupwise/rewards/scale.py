@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 from groupwise.errors import UserError
+from groupwise.values.finite import is_finite
 from groupwise.values.tolerance import differ
 
 
@@ -45,7 +46,7 @@ class Unscaled(Scale):
 @dataclass(frozen=True)
 class Standardised(Scale):
     """This scale is (r - mean) / spread: mean 0 and standard deviation 1 over completions of the policy that a stage
-    begins with.
+    begins with. Raises UserError for one of the two numbers without the other, and for a spread that is not above 0.
 
     A run measures both once, before the stage's first step, and keeps them, so that they are constants of training
     (arXiv 1909.08593, section 2.1; arXiv 2403.17031, detail 3).
@@ -59,6 +60,15 @@ class Standardised(Scale):
     """Measured where None."""
     spread: float | None = None
     """The population's standard deviation; measured where None."""
+
+    def __post_init__(self) -> None:
+        if self.mean is None and self.spread is None:
+            return
+        if not (is_finite(self.mean) and is_finite(self.spread) and float(self.spread or 0) > 0):
+            raise UserError(
+                f"a reward is standardised by the mean {self.mean!r} and the spread {self.spread!r}; expected two "
+                "finite numbers, the spread above 0, or neither, so that a run measures them"
+            )
 
     def of(self, score: float) -> float:
         """Returns ``(score - mean) / spread``. Raises ValueError before both are measured."""
@@ -153,7 +163,9 @@ def scale_named(words: str) -> Scale:
 
 
 def scales_from(record: Mapping[str, Any], scale: Standardised) -> Standardised:
-    """The same with numbers that were kept."""
+    """The same with numbers that were kept. Raises UserError for what are none."""
+    if not isinstance(record, Mapping) or record.get("mean") is None or record.get("spread") is None:
+        raise UserError(f"a reward's kept scale is {record!r}; expected its mean and spread")
     return replace(scale, mean=record["mean"], spread=record["spread"])
 
 

@@ -51,8 +51,9 @@ def _as_score(value: Any, rollout: Rollout) -> Score:
     if len(numbers) < len(steps):
         return _failed("a step's value is not finite")
     logged = {key: known for key, said in value.logged.items() if (known := finite(said)) is not None}
-    if number == value.value and steps == value.steps and logged == value.logged:
-        return value if type(value.value) in (float, int, type(None)) else replace(value, value=number)
+    said = (value.value, *value.steps, *value.steps.values(), *value.logged.values())
+    if len(logged) == len(value.logged) and all(type(one) in (float, int, type(None)) for one in said):
+        return value
     return replace(value, value=number, steps=numbers, logged=logged)
 
 

@@ -39,7 +39,10 @@ def with_reward_scales(
         found = measure_scales(stage.algorithm.source, context, rewards, most_tokens)
         kept = {reward: scale.numbers() for reward, scale in found.items()}
         place.write_record({"reward_scales": record | {name: kept}})
-    scales = {reward: scales_from(kept[reward], scale) for reward, scale in wanted.items()}
+    try:
+        scales = {reward: scales_from(kept[reward], scale) for reward, scale in wanted.items()}
+    except UserError as error:
+        raise UserError(f"{name}: {place.path / 'run.json'}: reward_scales: {error}; bring the file back") from None
     for reward, scale in scales.items():
         on = f"{scale.prompts} prompts x {scale.completions} completions of the policy it begins with"
         context.on_note(f"{name}: reward {reward} is standardised to {scale.formula()}, measured on up to {on}")

@@ -149,7 +149,8 @@ def require_space(directory: Path, tensor_bytes: int, what: str) -> None:
 
 @contextmanager
 def full_disk_named(place: Path) -> Iterator[None]:
-    """An error of a disk without room becomes a UserError that names ``place``; safetensors' own errors too."""
+    """An error of a disk without room becomes a UserError that names ``place``; those of libraries in
+    Rust too, which have a type of their own (safetensors) or none (tokenizers)."""
     try:
         yield
     except Exception as error:
@@ -165,8 +166,6 @@ def full_disk_named(place: Path) -> Iterator[None]:
 def _fullness(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         return FULL.get(error.errno)
-    if type(error).__module__.partition(".")[0] != "safetensors" and type(error).__name__ != "SafetensorError":
-        return None
     return next((why for number, why in FULL.items() if f"(os error {number})" in str(error)), None)
 
 
