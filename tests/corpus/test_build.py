@@ -112,7 +112,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def build(crawl: Path, out: Path, **options: Any) -> Build:
     corpus = Corpus(
         classifier=FastText(dimension=8, buckets=1000, least=1, epochs=10),
-        recall=Recall(iterations=4),
+        recall=Recall(iterations=4, learn=False),
         decontaminate=NGrams((str(crawl.parent / "items.jsonl"),)),
     )
     seed = Seed(frozenset(f"sums.org/book/{n}.html" for n in range(6)))
@@ -157,6 +157,32 @@ def test_a_build_keeps_what_is_wanted_and_says_what_became_of_the_rest(crawl: Pa
     assert contents(out) != before
     build(crawl, out).run()
     assert contents(out) == before, "a build depends on its inputs, not on what was before"
+
+
+@pytest.mark.parametrize("learn", [True, False])
+@pytest.mark.usefixtures("quick")
+def test_what_was_collected_finds_more_without_any_answer(
+    archive: Callable[..., Path], record: Callable[..., bytes], tmp_path: Path, learn: bool
+) -> None:
+    """A book speaks as the seed does and as a manual does; the manual and the seed have nothing in common."""
+    words_of = {place: [f"{place}{letter}" for letter in "abcdefghij"] for place in ("seed", "manual", "tale", "map")}
+    places = {"seed": ["seed"], "book": ["seed", "manual"], "manual": ["manual"], "tale": ["tale"], "map": ["map"]}
+    common = ["the", "of", "and", "is", "in", "to"]
+    rows = []
+    for name, spoken in places.items():
+        vocabulary = [*common * 5, *(word for each in spoken for word in words_of[each])]
+        rows += [
+            record(f"https://{name}.org/{number}", html(words(vocabulary)))
+            for number in range(60 if name in ("tale", "map") else 8)
+        ]
+    archive("crawl/a.warc.gz", *rows)
+    corpus = Corpus(recall=Recall(learn=learn))
+    seed = Seed(frozenset(f"seed.org/{number}" for number in range(4)))
+    said: list[str] = []
+    made = Build(tmp_path / "out", corpus, find_archives([str(tmp_path / "crawl")]), seed, tell=said.append)
+    made.run()
+    kept = {page["domain"] for page in pages(tmp_path / "out", Choice()) if page["stage"] == "kept"}
+    assert kept == {"seed.org", "book.org", *(["manual.org"] if learn else [])}, said
 
 
 @pytest.mark.usefixtures("quick")

@@ -11,7 +11,8 @@ import pytest
 from groupwise.corpus.annotations import Annotations, read_annotations, write_annotations
 from groupwise.corpus.classifier import FastText
 from groupwise.corpus.domains import Domains, domain_rows
-from groupwise.corpus.rounds import Recall, Rounds, alike, best, drawn
+from groupwise.corpus.linear import Linear
+from groupwise.corpus.rounds import Recall, Round, Rounds, alike, best, drawn
 from groupwise.corpus.seeds import Seed, read_seed
 from groupwise.corpus.unique import Pages
 from groupwise.errors import UserError
@@ -118,6 +119,18 @@ def test_a_seed_that_is_none_is_refused(tmp_path: Path, name: str, text: str | N
         (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=said):
         read_seed([str(tmp_path / name)])
+
+
+def test_what_was_collected_is_learned_of_unless_a_person_called_it_other() -> None:
+    seed, refused = numpy.array([True, False, False, False]), numpy.array([False, False, True, False])
+    before = Round(1, numpy.zeros(4), numpy.array([True, True, True, False]), numpy.zeros(0, int), {})
+    learned = {}
+    for recall in (Recall(), Recall(learn=False), Recall(share=0.2)):
+        rounds = Rounds(Path(), pages("a.org/1"), Seed(), Annotations({}), Linear(), recall, Domains())
+        assert rounds.wanted(seed, refused, None).tolist() == seed.tolist()
+        learned[recall.learn, recall.share] = rounds.wanted(seed, refused, before).tolist()
+    alone = seed.tolist()
+    assert learned == {(True, 0.0): [True, True, False, False], (False, 0.0): alone, (True, 0.2): alone}
 
 
 def test_a_page_is_known_by_the_addresses_of_its_copies() -> None:

@@ -14,7 +14,7 @@ from lm_eval.models.huggingface import HFLM
 
 from groupwise.errors import UserError
 from groupwise.harness import version
-from groupwise.harness.model import GroupwiseLM
+from groupwise.harness.model import GroupwiseLM, _alike
 from groupwise.learners import NewModel
 
 MODEL = NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=48)
@@ -62,6 +62,33 @@ def test_generations_end_before_the_first_stop_text(models: tuple[Any, Any]) -> 
     settings = {"max_gen_toks": 20, "until": [stop]}
     cut = ours.generate_until(asked("generate_until", *((text, settings) for text in texts(4, 3))))
     assert cut == [text.split(stop)[0] for text in whole]
+
+
+@pytest.mark.parametrize(
+    ("settings", "most", "temperature"),
+    [
+        ({}, 0, 0.0),
+        ({"temperature": 0.7}, 0, 0.7),
+        ({"temperature": 0.7, "do_sample": False}, 0, 0.0),
+        ({"do_sample": True}, 0, 1.0),
+        ({"do_sample": True, "temperature": 0.0}, 0, 0.0),
+        ({"max_tokens": 7, "max_new_tokens": 5}, 5, 0.0),
+        ({"max_completion_tokens": 9}, 9, 0.0),
+        ({"max_gen_toks": 3, "max_new_tokens": 5, "until": [""]}, 3, 0.0),
+    ],
+)
+def test_settings_of_a_generation_mean_what_they_mean_in_lm_eval(
+    settings: dict[str, Any], most: int, temperature: float
+) -> None:
+    assert list(_alike([settings])) == [(most, temperature, 1.0, 0, ())]
+
+
+@pytest.mark.parametrize("most", [1, 47, 48, 500])
+def test_a_context_and_its_answer_never_need_more_than_the_context(models: tuple[Any, Any], most: int) -> None:
+    ours, _ = models
+    settings = {"max_gen_toks": most, "until": []}
+    found = ours.generate_until(asked("generate_until", ("", settings), ("one two " * 60, settings)))
+    assert [isinstance(text, str) for text in found] == [True, True]
 
 
 def test_an_old_harness_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

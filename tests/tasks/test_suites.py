@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
+from groupwise.corpus.benchmarks import read_benchmarks
 from groupwise.errors import UserError
 from groupwise.rewards.programs import Code, unjudged
 from groupwise.rewards.transcript import TranscriptReward
@@ -182,6 +184,44 @@ def test_every_kind_of_file_is_read(tmp_path: Path, file: str) -> None:
         path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
     (example,) = suite_task("gsm8k", str(tmp_path)).held_out
     assert (example.prompt, example.answer) == ("How many?", "4")
+
+
+GSM8K, CODE = {"question": "q", "answer": "#### 7"}, {"prompt": "def f():", "test": "check(f)"}
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "count"),
+    [
+        ("math", {f"math/{of}/test-00000-of-00001.parquet": {"problem": "p", "answer": "1"} for of in ("a", "g")}, 2),
+        ("gsm8k", {f"gsm8k/main/test-0000{n}-of-00002.parquet": GSM8K for n in (0, 1)}, 2),
+        ("gsm8k", {f"gsm8k/{config}/test-00000-of-00001.parquet": GSM8K for config in ("main", "socratic")}, 1),
+        ("gsm8k", {f"gsm8k/data/{split}-00000-of-00001.parquet": GSM8K for split in ("train", "test")}, 1),
+        ("gsm8k", {"gsm8k/socratic/test-00000-of-00001.parquet": GSM8K}, 0),
+        ("gsm8k", {"gsm8k/main/train-00000-of-00001.parquet": GSM8K}, 0),
+        ("gsm8k", {"gsm8k/main/.old/test-00000-of-00001.parquet": GSM8K}, 0),
+        ("humaneval", {"openai_humaneval/openai_humaneval/test-00000-of-00001.parquet": CODE}, 1),
+        ("aime", {"aime_2024/data/train-00000-of-00001.parquet": {"problem": "p", "answer": "7"}}, 1),
+        ("mgsm_de", {"mgsm/en/test-00000-of-00001.parquet": {"question": "q", "answer_number": 7}}, 0),
+    ],
+)
+def test_a_dataset_is_read_as_the_hub_has_it(tmp_path: Path, name: str, files: dict[str, Any], count: int) -> None:
+    for file, row in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / file)
+    if not count:
+        with pytest.raises(UserError, match=f"holds no {name}"):
+            SUITES[name].rows(name, str(tmp_path))
+        return
+    rows = SUITES[name].rows(name, str(tmp_path))
+    assert len({row.id for row in rows}) == len(rows) == count
+
+
+def test_mgsm_is_read_as_it_was_published(tmp_path: Path) -> None:
+    (tmp_path / "mgsm").mkdir()
+    (tmp_path / "mgsm" / "mgsm_zh.tsv").write_text("还有多少？\t1,200\n一共多少？\t7\n", encoding="utf-8")
+    found = [(row.id, row.prompt, row.answer) for row in SUITES["mgsm"].rows("mgsm", str(tmp_path))]
+    assert found == [("mgsm/mgsm_zh.tsv:1", "还有多少？", "1,200"), ("mgsm/mgsm_zh.tsv:2", "一共多少？", "7")]
+    assert [item.question for item in read_benchmarks(["mgsm"], tmp_path)] == ["还有多少？", "一共多少？"]
 
 
 def test_mgsm_has_a_row_for_every_language(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.tasks.files import read_rows
 from groupwise.tasks.suite_table import SUITES, Suite
 
 ANY = Suite("", (), (), ())
@@ -39,42 +38,42 @@ def read_benchmarks(against: Sequence[str], folder: str | Path | None = None) ->
     """
     items: list[Item] = []
     for each in against:
-        name, source = _source(each, folder)
-        rows = [(where, _item(name, number, where, row)) for number, (where, row) in enumerate(read_rows(source))]
-        found = [item for _, item in rows if item is not None]
+        name, sources = _sources(each, folder)
+        rows = [row for source in sources for row in SUITES.get(name, ANY).read(source)]
+        items_of = [_item(name, number, where, row) for number, (where, row) in enumerate(rows)]
+        found = [item for item in items_of if item is not None]
         if not found:
-            raise UserError(f"{source}: no row has text to look for; expected columns such as question and answer")
+            raise UserError(f"{sources[0]}: no row has text to look for; expected columns such as question and answer")
         items += found
     return items
 
 
-def _source(spec: str, folder: str | Path | None) -> tuple[str, str]:
+def _sources(spec: str, folder: str | Path | None) -> tuple[str, list[str]]:
     name, equals, file = spec.partition("=")
     if equals and not Path(spec).exists():
         if not name or not file:
             raise UserError(f"{spec}: expected a benchmark's name, a FILE, or NAME=FILE")
-        return name, file
+        return name, [file]
     if Path(spec).is_file():
-        return _name(Path(spec)), spec
-    place = _place(spec, folder)
-    if place is not None:
-        return spec, str(place)
+        return _name(Path(spec)), [spec]
+    if places := _places(spec, folder):
+        return spec, places
     if spec in SUITES:
-        return spec, SUITES[spec].hub
+        return spec, [SUITES[spec].hub]
     if "/" in spec or Path(spec).suffix or Path(spec).is_dir():
-        return _name(Path(spec)), spec
+        return _name(Path(spec)), [spec]
     near = next(iter(get_close_matches(spec, SUITES, n=1)), "")
     hint = f"perhaps you meant {near}" if near else f"expected a file, NAME=FILE, or one of {', '.join(SUITES)}"
     raise UserError(f"{spec}: no such benchmark; {hint}")
 
 
-def _place(name: str, folder: str | Path | None) -> Path | None:
+def _places(name: str, folder: str | Path | None) -> list[str]:
     if folder is None:
-        return None
+        return []
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise UserError(f"{root}: no such folder of benchmarks; expected one that holds NAME/test.jsonl")
-    return SUITES.get(name, ANY).place(name, root)
+    return [str(path) for path in SUITES.get(name, ANY).places(name, root)]
 
 
 def _name(path: Path) -> str:

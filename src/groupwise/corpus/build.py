@@ -126,10 +126,11 @@ class Build:
         texts = hashlib.sha256("\0".join(self.seed.texts).encode("utf-8", "replace")).hexdigest()
         before: Round | None = None
         for number in range(1, corpus.recall.iterations + 1):
-            key = [self._key("unique"), settings, texts, _hash(seed), _hash(refused), _hash(answered)]
+            wanted = rounds.wanted(seed, refused, before)
+            key = [self._key("unique"), settings, texts, *map(_hash, (seed, wanted, refused, answered))]
             if self._key(f"iteration-{number}") != self._stage(f"iteration-{number}", key, [f"iteration-{number}"]):
                 remove_rounds_from(self.directory, number)
-            learned = rounds.train(number, seed, answered)
+            learned = rounds.train(number, seed, wanted, answered)
             self._each(Scoring(self.directory, rounds.path(number), corpus.classifier), f"scores-{number}")
             found = rounds.collect(number, seed, refused, before)
             self.tell(round_said(found, learned))

@@ -46,8 +46,9 @@ class Table:
     def by_item(self, runs: Hashes) -> dict[int, list[int]]:
         """Where each item's runs lie among ``runs``, in order."""
         found: dict[int, list[int]] = {}
-        for place in self.places(runs).tolist():
-            first, last = (numpy.searchsorted(self.keys, runs[place], side) for side in ("left", "right"))
+        places = self.places(runs)
+        ends = (numpy.searchsorted(self.keys, runs[places], side).tolist() for side in ("left", "right"))
+        for place, first, last in zip(places.tolist(), *ends, strict=True):
             for item in self.items[first:last].tolist():
                 found.setdefault(item, []).append(place)
         return found

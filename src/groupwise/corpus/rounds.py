@@ -16,6 +16,9 @@ Deviations:
 5. What joins the seed after the last round is a part of the corpus, as the rest of the seed is.
 6. A page that was drawn as a random one is scored by a classifier of half the pages, which it is not among: one that
    learned that it is none would never collect it. Of billions of pages few were drawn; of thousands, many.
+7. What a round collected is learned of as wanted by the next, beside the seed: a seed of one source finds pages of
+   another, and these find more. Each such page is scored by a classifier that did not learn of it, and stays only where
+   that one collects it. In the paper nothing but a person's answers makes the seed grow.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ class Recall:
     """Rounds at most."""
     until: Annotated[float, "(0, 1]"] = 0.98
     """Share of what a round keeps that the one before kept, and the other way round: then the rounds end."""
+    learn: bool = True
+    """Whether a round learns of what the one before collected; never where a share is collected."""
 
 
 @dataclass(frozen=True)
@@ -128,20 +133,28 @@ class Rounds:
         copies = self.pages.copies.get(self.pages.addresses[place], ())
         return any(domain_of(host_of(address)) in domains for address in copies)
 
-    def train(self, number: int, seed: numpy.ndarray, answered: numpy.ndarray) -> dict[str, Any]:
-        """Trains the classifier of a round, unless that was done. Pages that are ``answered`` wanted are not random."""
+    def wanted(self, seed: numpy.ndarray, refused: numpy.ndarray, before: Round | None) -> numpy.ndarray:
+        """Says of each page whether a round learns of it as wanted: the seed, and what the round before collected."""
+        if before is None or not self.recall.learn or self.recall.share:
+            return seed
+        return seed | (before.kept & ~refused)
+
+    def train(self, number: int, seed: numpy.ndarray, chosen: numpy.ndarray, answered: numpy.ndarray) -> dict[str, Any]:
+        """Trains the classifier of a round on the pages that are ``chosen`` as wanted, unless that was done. Pages that
+        are ``answered`` wanted are not random."""
         path = self.path(number)
         done = finished(path, "classifier")
         if done and (path / HELD_OUT).exists():
             return done
-        places = numpy.flatnonzero(seed).tolist()
+        places = numpy.flatnonzero(chosen).tolist()
         wanted = len(places) + len(self.seed.texts)
-        free = numpy.flatnonzero(~seed & ~answered).tolist()
+        free = numpy.flatnonzero(~chosen & ~answered).tolist()
         random = drawn(self.pages, free, round(self.classifier.negatives * wanted))
         others = self.classifier.read(self.pages.texts(random))
         seeds = self.classifier.read([*self.pages.texts(places), *self.seed.texts])
         known, unknown = held_out(self.classifier, seeds, others, path / "half.bin")
-        save(path / HELD_OUT, numpy.array(list(zip(random, unknown, strict=False)), PLACED))
+        found = [*zip(random, unknown, strict=False), *zip(places, known, strict=False)]
+        save(path / HELD_OUT, numpy.array([(place, score) for place, score in found if not seed[place]], PLACED))
         counts: dict[str, Any] = self.classifier.train(seeds, others, path / "classifier.bin")
         known = known if len(known) else self.classifier.scores(path / "classifier.bin", seeds)
         counts["level"] = round(float(known.mean(dtype=numpy.float64)), 6)

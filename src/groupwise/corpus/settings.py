@@ -33,14 +33,15 @@ deepseekmath = Corpus()
 """DeepSeekMath's loop (arXiv 2402.03300, section 2.1) with a classifier that also learns of a few pages of one source:
 logistic regression in place of fastText."""
 
-deepseekmath_fasttext = Corpus(classifier=FastText())
-"""The same with fastText, at settings for some hundred pages."""
+deepseekmath_fasttext = Corpus(classifier=FastText(), recall=Recall(learn=False))
+"""The same with fastText, at settings for some hundred pages. Of pages that it collected itself it would learn its own
+mistakes."""
 
 deepseekmath_published = Corpus(
     classifier=FastText(
         dimension=256, rate=0.1, words=3, least=3, epochs=3, updates=0, segment=0, negatives=1.0, buckets=2_000_000
     ),
-    recall=Recall(iterations=4),
+    recall=Recall(iterations=4, learn=False),
 )
 """The same with the published settings of fastText, which are for 500,000 pages of each kind."""
 

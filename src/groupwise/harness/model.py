@@ -22,6 +22,7 @@ from groupwise.seeding import stable_seed
 from groupwise.types import DEMONSTRATED, Example, Prompt, Request, Rollout
 
 MOST_TOKENS = 256  # of a generation for which a task says no number
+TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")  # lm-eval's, the first counts
 TOGETHER = 64  # rollouts whose log-probabilities are asked for at once
 
 
@@ -179,13 +180,20 @@ def _alike(settings: Sequence[dict[str, Any]]) -> dict[tuple[Any, ...], list[int
     found: dict[tuple[Any, ...], list[int]] = {}
     for place, each in enumerate(settings):
         until = each.get("until") or ()
-        until = (until,) if isinstance(until, str) else tuple(until)
-        samples = bool(each.get("do_sample")) or float(each.get("temperature") or 0.0) > 0
-        temperature = float(each.get("temperature") or 1.0) if samples else 0.0
-        most = int(each.get("max_gen_toks") or each.get("max_tokens") or each.get("max_new_tokens") or 0)
-        key = (most, temperature, float(each.get("top_p") or 1.0), int(each.get("top_k") or 0), until)
+        until = (until,) if isinstance(until, str) else tuple(filter(None, until))
+        most = next((int(each[name]) for name in TOKEN_LIMITS if each.get(name) is not None), 0)
+        key = (most, _temperature(each), float(each.get("top_p") or 1.0), int(each.get("top_k") or 0), until)
         found.setdefault(key, []).append(place)
     return found
+
+
+def _temperature(settings: dict[str, Any]) -> float:
+    """The temperature as lm-eval reads it: none where a task says that nothing is sampled, one where it says only that
+    something is."""
+    given, samples = settings.get("temperature"), settings.get("do_sample")
+    if samples is False or (given is None and not samples):
+        return 0.0
+    return 1.0 if given is None else float(given)
 
 
 def _seeds(seed: int, contexts: Sequence[str]) -> list[int]:

@@ -161,10 +161,9 @@ def _read_json(path: Path) -> list[Row]:
 
 def _read_csv(path: Path) -> list[Row]:
     text = _decode(path.read_bytes(), path)
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=_delimiter(first), strict=True, skipinitialspace=", " in first
-    )
+    head = next((line for line in text.splitlines() if line.strip()), "")
+    mark = _delimiter(head, path.suffix.lower() == ".tsv")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True, skipinitialspace=f"{mark} " in head)
     rows: list[Row] = []
     header: list[str] = []
     line = 1
@@ -189,9 +188,9 @@ def _read_csv(path: Path) -> list[Row]:
     return rows
 
 
-def _delimiter(header: str) -> str:
-    """A comma, or where the header has none the tab or semicolon that it has."""
-    return next((mark for mark in (",", "\t", ";") if mark in header), ",")
+def _delimiter(header: str, is_tsv: bool) -> str:
+    """A comma, or where the header has none the tab or semicolon that it has; in a tsv a tab comes before a comma."""
+    return next((mark for mark in (("\t", ",", ";") if is_tsv else (",", "\t", ";")) if mark in header), ",")
 
 
 def _header(fields: list[str], where: str) -> list[str]:

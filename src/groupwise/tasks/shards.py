@@ -35,7 +35,7 @@ def shards(directory: Path, split: str) -> list[Path]:
             f"{directory}: a directory without data; expected a file, a dataset saved by Dataset.save_to_disk, or "
             f"shards in it: {', '.join(SHARDS)}"
         )
-    named = {file: _split_of(file.relative_to(directory)) for file in files}
+    named = {file: split_of(file.relative_to(directory)) for file in files}
     seen = sorted({name for name in named.values() if name})
     wanted = SPLITS.get(split.lower(), split) if split else "train"
     chosen = [file for file, name in named.items() if (name == wanted if split else name not in ("test", "validation"))]
@@ -66,7 +66,7 @@ def _data_files(directory: Path) -> list[Path]:
     ]
 
 
-def _split_of(name: Path) -> str:
+def split_of(name: Path) -> str:
     """The split that a file's name begins with, or else that of the folder next to it."""
     for part in reversed(name.parts):
         first = _WORD.match(part)

@@ -5,14 +5,15 @@ docs/benchmarks.md describes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.tasks.files import read_rows
+from groupwise.tasks.files import Row, read_rows
 from groupwise.tasks.golds import answer_of
+from groupwise.tasks.shards import split_of
 from groupwise.tasks.suite_prompts import Form
 from groupwise.tasks.values import cell, shown
 from groupwise.types import Example
@@ -43,27 +44,53 @@ class Suite:
 
     def rows(self, name: str, data: str | None) -> list[Example]:
         """Reads its questions. Raises UserError where they are not there, or a row lacks a column."""
-        return [self._example(name, *row) for row in read_rows(self._source(name, data))]
-
-    def _source(self, name: str, data: str | None) -> str:
         if data is None:
-            return self.hub
+            return [self._example(name, *row) for row in self.read(self.hub)]
+        files = self._files(name, data)
+        places = {file: f"{file.parent.name}/" if len(files) > 1 else "" for file in files}
+        return [self._example(name, places[file] + id, row) for file in files for id, row in self.read(file)]
+
+    def read(self, source: str | Path) -> list[Row]:
+        """Reads the rows of one file; a table of two columns without a header, as MGSM's is, gets one."""
+        rows = read_rows(source)
+        head = list(rows[0][1])
+        if Path(source).suffix != ".tsv" or len(head) != 2 or len(self.answer) < 1 or self._asks(head):
+            return rows
+        names = (self.question[0], self.answer[0])
+        values: list[list[Any]] = [head, *([row.get(column) for column in head] for _, row in rows)]
+        return [
+            (f"{Path(source).name}:{line}", dict(zip(names, row, strict=True))) for line, row in enumerate(values, 1)
+        ]
+
+    def _asks(self, columns: Sequence[str]) -> bool:
+        return any(column.lower() in self.question for column in columns)
+
+    def _files(self, name: str, data: str) -> list[Path]:
         if not Path(data).is_dir():
             raise UserError(f"--data {data}: no such folder; expected one that holds {' or '.join(self.files)}")
-        found = self.place(name, data)
-        if found is None:
+        found = self.places(name, data)
+        if not found:
             raise UserError(
                 f"--data {data}: holds no {name}; expected {' or '.join(self.files)} in it (or {name}/test with "
-                f"another ending: {', '.join(ENDINGS)}), or no --data: the hub's"
+                f"another ending: {', '.join(ENDINGS)}; or the hub's own files in {name}), or no --data: the hub's"
             )
-        return str(found)
+        return found
 
-    def place(self, name: str, folder: str | Path) -> Path | None:
-        """Returns where it lies in a folder of benchmarks; None where it does not."""
+    def places(self, name: str, folder: str | Path) -> list[Path]:
+        """Returns where it lies in a folder of benchmarks: one file, or all that the hub cuts it into (shards, MATH's
+        subjects); none where it is not there."""
         root = Path(folder)
         plain = [f"{stem}{ending}" for stem in (f"{name}/test", name) for ending in ENDINGS]
-        found = (path for file in (*self.files, *plain) if (path := root / file).is_file())
-        return next(found, None) or next(iter(sorted(root.glob(f"{name}/**/test-*-of-*1.parquet"))), None)
+        one = next((path for file in (*self.files, *plain) if (path := root / file).is_file()), None)
+        if one is not None:
+            return [one]
+        dataset, _, split = self.hub.partition(":")
+        _, repository, *config = dataset.split("/") if dataset else ("", name)
+        for each in dict.fromkeys((name, repository)):
+            for wanted in dict.fromkeys(("test", split)):
+                if found := _of_split(root / each, wanted, *config):
+                    return found
+        return []
 
     def _example(self, name: str, id: str, row: Mapping[str, Any]) -> Example:
         asked = " ".join(_text(id, row, column) for column in self.columns_of(id, row))
@@ -92,6 +119,22 @@ class Suite:
         return found if self.joined else found[:1]
 
 
+def _of_split(folder: Path, split: str, config: str = "") -> list[Path]:
+    """Returns the files of a dataset that are of one split; of a config, where one is named, those in its folder, or in
+    none of any config."""
+    files = [
+        path
+        for path in sorted(folder.rglob("*") if folder.is_dir() else ())
+        if path.name.lower().endswith(ENDINGS) and path.is_file() and split_of(path.relative_to(folder)) == split
+    ]
+    inside = {path: path.relative_to(folder).parts[:-1] for path in files}
+    visible = [path for path in files if not any(part.startswith(".") for part in inside[path])]
+    if not config:
+        return visible
+    named = [path for path in visible if config in inside[path]]
+    return named or [path for path in visible if set(inside[path]) <= {"data", split}]
+
+
 def _text(id: str, row: Mapping[str, Any], column: str) -> str:
     """What a column asks. Raises UserError where it is empty, or no text."""
     value = cell(id, row, column)
@@ -118,7 +161,7 @@ SUITES = {
     "cmath": Suite("weitianwen/cmath:test", ("cmath/test.jsonl",), ("question",), ("golden",), is_chinese=True),
     "mgsm": Suite(
         "juletxara/mgsm/zh:test",
-        ("mgsm/zh.jsonl", "mgsm/test.jsonl"),
+        ("mgsm/zh.jsonl", "mgsm/mgsm_zh.tsv", "mgsm/test.jsonl"),
         ("question",),
         ("answer_number", "answer"),
         is_chinese=True,
@@ -126,7 +169,7 @@ SUITES = {
     **{
         f"mgsm_{code}": Suite(
             f"juletxara/mgsm/{code}:test",
-            (f"mgsm/{code}.jsonl", f"mgsm_{code}/test.jsonl"),
+            (f"mgsm/{code}.jsonl", f"mgsm/mgsm_{code}.tsv", f"mgsm_{code}/test.jsonl"),
             ("question",),
             ("answer_number", "answer"),
             is_chinese=code == "zh",
