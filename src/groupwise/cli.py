@@ -56,6 +56,9 @@ groupwise COMMAND --help tells more of each.
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit codes: 0 done, 1 a fault of ours (with a traceback), 2 something the user can mend, 130
     interrupted."""
+    from groupwise.output.encoding import standard_streams_write_any_letter
+
+    standard_streams_write_any_letter()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(HELP.format(commands="\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())), end="")
