@@ -37,9 +37,12 @@ UNWRITABLE = (
     *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO),
 )
 """What a user mends by writing elsewhere."""
+LONGEST_LINE = 120
+"""Columns."""
+SUMMARY = "Post-trains language models with reinforcement learning, centred on GRPO."
 HELP = """usage: groupwise COMMAND ...
 
-Post-trains language models with reinforcement learning, centred on GRPO.
+{summary}
 
 commands:
 {commands}
@@ -56,9 +59,12 @@ groupwise COMMAND --help tells more of each.
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit codes: 0 done, 1 a fault of ours (with a traceback), 2 something the user can mend, 130
     interrupted."""
+    from groupwise.output.encoding import standard_streams_write_any_letter
+
+    standard_streams_write_any_letter()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP.format(commands="\n".join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())), end="")
+        print(_help(), end="")
         return 0
     if arguments[0] in ("-V", "--version"):
         from groupwise.values.version import __version__
@@ -66,6 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"groupwise {__version__}")
         return 0
     return _run_command(arguments[0], arguments[1:])
+
+
+def _help() -> str:
+    from groupwise.output.columns import hanging, room
+
+    columns = room(LONGEST_LINE)
+    lines = [hanging(f"  {name:<10} ", summary, columns) for name, summary in COMMANDS.items()]
+    return HELP.format(summary=hanging("", SUMMARY, columns), commands="\n".join(lines))
 
 
 def _run_command(name: str, arguments: list[str]) -> int:

@@ -6,12 +6,17 @@ import json
 from contextlib import redirect_stdout
 from io import StringIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from groupwise.commands import explain
 from groupwise.commands.view import EXPLAINER, methods
 from groupwise.errors import UserError
+from groupwise.ledger.columns import schema
 from groupwise.view.answers import Answers
+from groupwise.view.groups import COLUMNS
+from groupwise.view.ledger_numbers import FORM, NEEDED
 from groupwise.view.run_files import RunFiles
 from groupwise.view.what_if import WhatIf, option_words
 
@@ -199,3 +204,65 @@ def test_a_child_that_ends_is_begun_again_and_said():
     with pytest.raises(UserError, match="ended, or gave no answer"):
         other.ask(None, "grpo", 1, "grpo", "")
     other.close()
+
+
+def test_the_columns_that_are_shown_are_the_ledgers():
+    form = schema()
+    assert {name: form.field(name).type for name in FORM} == FORM
+    assert set(COLUMNS) <= set(FORM)
+
+
+def changed(whole, name, change):
+    """A step's table without a column, with nothing in it, or with something else."""
+    if change == "without":
+        return whole.drop_columns([name])
+    kind = whole.schema.field(name).type if change == "nothing in" else pa.binary()
+    values = pa.nulls(len(whole), kind) if change == "nothing in" else pa.array([b"x"] * len(whole))
+    return whole.set_column(whole.column_names.index(name), name, values)
+
+
+@pytest.mark.parametrize("change", ["without", "nothing in", "another form of"])
+def test_a_ledger_that_lacks_a_column_is_shown_without_it(make_run, change):
+    """As older versions wrote it. Without what makes a rollout a file is none of a ledger, and no step is there."""
+    directory = make_run("hand", 1)
+    [path] = directory.glob("ledger/grpo/*.parquet")
+    whole, place = pq.read_table(path), {"stage": "grpo", "step": "1"}
+    for name in FORM if change == "without" else ("group", "tokens", "mask", "text", "parts", "versions", "entropy"):
+        pq.write_table(changed(whole, name, change), path)
+        found, is_ledger = answers_of(directory), name not in NEEDED or change == "nothing in"
+        said = [found.rollouts(place | {"text": "####", "order": "low:push"})]
+        said.append(found.prompt(place | {"example": "train:0"}))
+        assert found.choices({})["progress"]["steps"] == is_ledger, name
+        if is_ledger and name != "group":
+            said.append(found.group(place))
+            assert said[-1]["members"] == 2
+        else:
+            with pytest.raises(UserError, match=r"no stage|is not in the ledger|has no group 0"):
+                found.group(place)
+        assert json.dumps(said, allow_nan=False)
+
+
+def test_a_run_without_a_step_finds_nothing(tmp_path):
+    found = answers_of(tmp_path).rollouts({"text": "7", "order": "high:kl"})
+    assert (found["rows"], found["total"]) == ([], 0)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"model": 3}'])
+def test_a_damaged_tokenizer_is_none(make_run, text):
+    directory = make_run()
+    [path] = directory.glob("models/*/tokenizer.json")
+    path.write_text(text)
+    assert answers_of(directory).group({"stage": "grpo"})["rollouts"][0]["pieces"] == [
+        "#1 ",
+        "#5 ",
+        "#9 ",
+        "#1 ",
+        "#0 ",
+    ]
+
+
+def test_a_directory_in_the_place_of_a_file_of_rows_is_no_rows(make_run):
+    directory = make_run()
+    (directory / "metrics.jsonl").unlink()
+    (directory / "metrics.jsonl").mkdir()
+    assert RunFiles(directory).rows() == []

@@ -11,14 +11,19 @@ from groupwise.algorithm import Algorithm
 from groupwise.commands.parser import parser
 from groupwise.errors import UserError
 from groupwise.foreign import CONVERT, convertible
+from groupwise.output.columns import hanging, room
+
+LONGEST_LINE = 1000
+"""Columns, in a file: a method has one line there."""
 
 
 def execute(arguments: Sequence[str]) -> int:
     """Prints every recipe's name and the first line of its documentation."""
     parser("methods", "The methods that ship, a line each.", "  groupwise methods").parse_args(arguments)
-    width = max(map(len, names()))
+    width, columns = max(map(len, names())), room(LONGEST_LINE)
     for name in names():
-        print(f"{name:<{width}}  {documentation(name).splitlines()[0]}")
+        first = documentation(name).splitlines()[0]
+        print(hanging(f"{name:<{width}}  ", first, columns))
     return 0
 
 

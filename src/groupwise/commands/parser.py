@@ -8,8 +8,11 @@ from collections.abc import Sequence
 
 from groupwise.commands.flags import flags_of, refuse_twice, underscored
 from groupwise.errors import UserError
+from groupwise.output.columns import hanging, room
 
 RUN = "groupwise run"
+LONGEST_LINE = 110
+"""Columns of help."""
 REWARDS = (
     "math[:TOLERANCE], answer, code, format[:PATTERN], length[:TOKENS], a published rule (gsm8k, deepseekmath, tora, "
     "pal, math_verify), process:DIR, outcome:DIR, FILE.py:function, module:function"
@@ -23,13 +26,19 @@ def parser(name: str, description: str, examples: str, usage: str | None = None)
     """Makes an argument parser in the style of every command: a summary, the options, examples; errors as UserError."""
     made = _Parser(
         prog=f"groupwise {name}",
-        description=description,
+        description="\n".join(hanging("", line, room(LONGEST_LINE)) for line in description.splitlines()),
         epilog=f"examples:\n{examples}",
         usage=usage,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=34, width=110),
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     return made
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    columns = room(LONGEST_LINE)
+    place = 34 if columns > 80 else 24
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=place, width=columns)
 
 
 class _Parser(argparse.ArgumentParser):

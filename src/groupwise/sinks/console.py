@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from groupwise.output.counting import counted
+from groupwise.output.encoding import write_any_letter
 from groupwise.output.printable import visible
 from groupwise.protocols import Sink
 from groupwise.sinks.step_lines import StepTable, cells, not_finite, wrapped
@@ -43,6 +44,7 @@ class Terminal(Sink):
 
         self.run = run
         self.console = console or Console(highlight=False)
+        write_any_letter(self.console.file)  # type: ignore[arg-type]
         self.is_live = self.console.is_terminal and not os.environ.get("NO_COLOR") if live is None else live
         self.name, self.steps, self.start, self.step = "", 0, 0, 0
         self.stage_started = self.phase_started = time.monotonic()

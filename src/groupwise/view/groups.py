@@ -87,7 +87,7 @@ def _rollout(
     special: set[int],
     most: int,
 ) -> dict[str, Any]:
-    tokens = row["tokens"]
+    tokens, mask = row["tokens"] or [], row["mask"] or []
     shown = tokens[:most]
     said = pieces.of(shown, record)
     kept = ("finished", "version", "reward", "stop", "correct", "parts", "statuses", "reads")
@@ -97,13 +97,13 @@ def _rollout(
         **{name: _finite(row.get(name)) for name in kept},
         "versions": [[span["version"], span["end"]] for span in row.get("versions") or ()],
         "extras": cut(row.get("extras"), 4000),
-        "length": sum(row["mask"]),
+        "length": sum(mask),
         "size": len(tokens),
         "text": cut(row.get("text")) if said is None else None,
         "pieces": said if said is not None else [f"#{token} " for token in shown],
         "special": [place for place, token in enumerate(shown) if token in special],
-        "mask": [int(sampled) for sampled in row["mask"][:most]],
-        "numbers": {name: _numbers(row[name][:most]) for name in NUMBERS if row.get(name) is not None},
+        "mask": [int(sampled) for sampled in mask[:most]],
+        "numbers": {name: _numbers(row[name][:most]) for name in NUMBERS if row[name] is not None},
         "rewards": [[place, _finite(value)] for place, value in placed if place < most],
         "said": [_said(part) for part in _conversation(row)[1]] if row.get("stop") else None,
     }

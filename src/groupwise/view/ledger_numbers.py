@@ -22,32 +22,65 @@ LISTS = {
     "entropy": "mean nats of the next-token distribution",
 }
 """Numbers of a rollout that are made of its tokens'."""
+_IDS, _SINGLES, _DOUBLES = pa.list_(pa.int32()), pa.list_(pa.float32()), pa.list_(pa.float64())
+FORM: dict[str, pa.DataType] = {
+    **dict.fromkeys(("group", "version"), pa.int64()),
+    **dict.fromkeys(("example", "prompt", "answer", "text", "stop", "messages", "extras", "reads"), pa.string()),
+    **dict.fromkeys(("finished", "correct"), pa.bool_()),
+    "reward": pa.float64(),
+    "mask": pa.list_(pa.bool_()),
+    **dict.fromkeys(("tokens", "turns", "reward_tokens"), _IDS),
+    **dict.fromkeys(("reward_values", "advantages"), _DOUBLES),
+    **dict.fromkeys(("coefficients", "logprobs", "behavior_logprobs", "old_logprobs"), _SINGLES),
+    **dict.fromkeys(("reference_logprobs", "values", "entropy"), _SINGLES),
+    "versions": pa.list_(pa.struct({"version": pa.int64(), "end": pa.int32()})),
+    "parts": pa.map_(pa.string(), pa.float64()),
+    "statuses": pa.map_(pa.string(), pa.string()),
+}
+"""The columns that are shown, as ``ledger.columns.schema`` has them, which would load torch."""
+NEEDED = ("group", "reward", "tokens", "mask")
+"""Columns without which a file is none of a ledger."""
 _COLUMNS = ("mask", "coefficients", "logprobs", "behavior_logprobs", "reference_logprobs", "entropy")
 
 
 def read(path: Path, columns: tuple[str, ...]) -> pa.Table | None:
-    """Reads columns of a file, as many as it has; None where the file is gone, or none of a ledger."""
+    """Reads columns of a file as a ledger of today has them: one that an older file lacks, or has in another form, is
+    nothing in every row. None where the file is gone, or none of a ledger."""
     try:
         with pq.ParquetFile(path) as file:
-            there = [name for name in columns if name in file.schema_arrow.names]
-            return file.read(columns=there, use_threads=False)
-    except (OSError, pa.ArrowInvalid):
+            kinds = {field.name: field.type for field in file.schema_arrow}
+            there = [name for name in {*columns, *NEEDED} if name in kinds and _fits(kinds[name], FORM[name])]
+            if not set(NEEDED) <= set(there):
+                return None
+            there = [name for name in columns if name in there]
+            table, count = file.read(columns=there, use_threads=False), file.metadata.num_rows
+    except (OSError, pa.ArrowException):
         return None
+    given = [table[name] if name in there else pa.chunked_array([pa.nulls(count, FORM[name])]) for name in columns]
+    return pa.Table.from_arrays(given, names=list(columns))
+
+
+def _fits(kind: pa.DataType, wanted: pa.DataType) -> bool:
+    """Says whether values of one type can be read as those of another: of more or fewer digits, or the same."""
+    if pa.types.is_list(kind) and pa.types.is_list(wanted):
+        return _fits(kind.value_type, wanted.value_type)
+    numbers = pa.types.is_integer, pa.types.is_floating
+    return kind.equals(wanted) or any(is_one(kind) and is_one(wanted) for is_one in numbers)
 
 
 def plain_numbers(path: Path) -> dict[str, Any] | None:
     """Returns one value a row: arrays of numbers, and lists of texts. ``part:NAME`` is what reward NAME added."""
     table = read(path, PLAIN)
-    if table is None or "reward" not in table.column_names:
+    if table is None:
         return None
     count = table.num_rows
     found: dict[str, Any] = {
-        "group": _numbers(table, "group", np.int32, -1, count),
-        "reward": _numbers(table, "reward", np.float64, np.nan, count),
-        "finished": _numbers(table, "finished", np.int8, -1, count),
-        "correct": _numbers(table, "correct", np.int8, -1, count),
-        "example": table["example"].to_pylist() if "example" in table.column_names else [""] * count,
-        "stop": table["stop"].to_pylist() if "stop" in table.column_names else [None] * count,
+        "group": _numbers(table, "group", np.int32, -1),
+        "reward": _numbers(table, "reward", np.float64, np.nan),
+        "finished": _numbers(table, "finished", np.int8, -1),
+        "correct": _numbers(table, "correct", np.int8, -1),
+        "example": table["example"].to_pylist(),
+        "stop": table["stop"].to_pylist(),
     }
     found["signal"] = _signal(found["group"], found["reward"])
     for name, values in _by_name(table, "parts", count).items():
@@ -60,7 +93,7 @@ def plain_numbers(path: Path) -> dict[str, Any] | None:
 def token_numbers(path: Path) -> dict[str, Array] | None:
     """Returns one value a row, made of the values of its tokens; what the file does not have is NaN."""
     table = read(path, _COLUMNS)
-    if table is None or "mask" not in table.column_names:
+    if table is None:
         return None
     lists = {name: table[name].combine_chunks() for name in table.column_names}
     ends = _offsets(lists["mask"])
@@ -85,9 +118,7 @@ def token_numbers(path: Path) -> dict[str, Array] | None:
     }
 
 
-def _numbers(table: pa.Table, name: str, kind: Any, missing: float, count: int) -> Array:
-    if name not in table.column_names:
-        return np.full(count, missing, kind)
+def _numbers(table: pa.Table, name: str, kind: Any, missing: float) -> Array:
     values = table[name].combine_chunks()
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
@@ -108,8 +139,6 @@ def _signal(group: Array, reward: Array) -> Array:
 
 def _by_name(table: pa.Table, name: str, count: int) -> dict[str, list[Any]]:
     """The values of a map column, a list for each of its keys."""
-    if name not in table.column_names or not pa.types.is_map(table.schema.field(name).type):
-        return {}
     values = table[name].combine_chunks()
     ends, keys, items = _offsets(values), values.keys.to_pylist(), values.items.to_pylist()
     found: dict[str, list[Any]] = {}

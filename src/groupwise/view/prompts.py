@@ -67,4 +67,10 @@ def _rollout(row: dict[str, Any], number: int) -> dict[str, Any]:
     value = row["reward"]
     kept = {name: row.get(name) for name in ("finished", "correct")}
     finite = None if value is None or value != value else value
-    return {"row": number, **kept, "reward": finite, "length": sum(row["mask"]), "text": cut(row["text"], LETTERS)}
+    return {
+        "row": number,
+        **kept,
+        "reward": finite,
+        "length": sum(row["mask"] or ()),
+        "text": cut(row["text"], LETTERS),
+    }

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from groupwise.errors import UserError
@@ -48,6 +49,8 @@ class JsonLinesFile:
         try:
             about = self.path.stat()
         except OSError:
+            return self._forget()
+        if not S_ISREG(about.st_mode):
             return self._forget()
         other = about.st_size < self._read or about.st_ino != self._inode or self._rewritten()
         again = other and self._forget()

@@ -84,6 +84,8 @@ class Search:
 
     def _with_text(self, wanted: Filter, rows: Array) -> tuple[Array, float]:
         """The rows among these whose text holds what is wanted, as far as they were looked at, and that share."""
+        if not len(rows):
+            return rows, 1.0
         key = (replace(wanted, order="newest"), len(self.index.files))
         search = self._searches.pop(key, None) or TextSearch(rows[::-1] if self._is_ascending(rows) else rows)
         self._searches[key] = search
@@ -107,7 +109,7 @@ class Search:
 
     def _holding(self, path: Path, text: str, rows: Array) -> Array:
         table = read(path, ("text",))
-        if table is None or not table.num_columns:
+        if table is None:
             return np.zeros(len(rows), bool)
         holds = pc.fill_null(pc.match_substring(table["text"], text, ignore_case=True), False)
         found = np.asarray(holds.to_numpy())

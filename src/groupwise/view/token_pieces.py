@@ -23,7 +23,10 @@ class TokenPieces:
         from tokenizers.decoders import DecodeStream
 
         stream = DecodeStream(skip_special_tokens=False)
-        return [stream.step(tokenizer, token) or "" for token in tokens]
+        try:
+            return [stream.step(tokenizer, token) or "" for token in tokens]
+        except (OverflowError, TypeError, ValueError):  # an id that is none
+            return None
 
     def special(self, record: Mapping[str, Any]) -> set[int]:
         """Returns the ids that end a text or part its turns."""
@@ -37,16 +40,19 @@ class TokenPieces:
         model = record.get("recipe", {}).get("model")
         if isinstance(model, str):
             places += [Path(model) / "tokenizer.json", *_downloaded(model)]
-        place = next((place for place in places if place.is_file()), None)
-        return None if place is None else _opened(str(place), place.stat().st_mtime_ns)
+        opened = (_opened(str(place), place.stat().st_mtime_ns) for place in places if place.is_file())
+        return next((tokenizer for tokenizer in opened if tokenizer is not None), None)
 
 
 @lru_cache(maxsize=4)
 def _opened(path: str, _stamp: int) -> Any:
-    """Opens a tokenizer, once for all runs that share its file."""
+    """Opens a tokenizer, once for all runs that share its file; None where the file is damaged."""
     from tokenizers import Tokenizer
 
-    return Tokenizer.from_file(path)
+    try:
+        return Tokenizer.from_file(path)
+    except Exception:  # the library has no other kind
+        return None
 
 
 def _downloaded(name: str) -> list[Path]:
