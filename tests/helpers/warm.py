@@ -14,6 +14,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -145,6 +146,14 @@ def run(
     if check:
         done.check_returncode()
     return done
+
+
+def executable(folder: Path) -> str:
+    """Makes the same in a file that is one word, as others want a Python named."""
+    place = folder / "python"
+    place.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    place.chmod(0o755)
+    return str(place)
 
 
 def _line() -> socket.socket:

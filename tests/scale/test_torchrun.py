@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import sys
 import time
@@ -59,13 +58,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def torchrun(recipe: Path, *options: str) -> warm.Process:
     """Ranks are processes that have loaded torch already: PYTHON_EXEC is what torchrun starts them with."""
-    python = recipe.with_name("python")
-    python.write_text(f'#!/bin/sh\nexec {shlex.join(warm.COMMAND)} "$@"\n')
-    python.chmod(0o755)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["--max_restarts", "1", "--monitor_interval", "0.2", "-m", "groupwise", "run", str(recipe), *options]
     path = os.pathsep.join(path for path in sys.path if path)
-    given = {"PYTHONPATH": path, "PYTHON_EXEC": str(python), "OMP_NUM_THREADS": "1"}
+    given = {"PYTHONPATH": path, "PYTHON_EXEC": warm.executable(recipe.parent), "OMP_NUM_THREADS": "1"}
     return warm.Process(command, cwd=recipe.parent, env=os.environ | given, stderr=STDOUT)
 
 
