@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import random
+import shlex
 import subprocess
 import sys
 import zlib
@@ -36,6 +37,17 @@ os.fsync = os.fstat  # type: ignore[assignment]
 settings.register_profile("groupwise", deadline=None, derandomize=True, database=None, max_examples=30)
 settings.register_profile("search", deadline=None, max_examples=500)
 settings.load_profile("groupwise")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Workers are forks of the process that has loaded torch and transformers (helpers/warm.py), too: a third of what
+    each takes until its first test."""
+    import warm
+
+    os.environ[warm.OWNER] = str(os.getpid())
+    for spec in specs:
+        spec.python = shlex.join(warm.COMMAND)
 
 
 @pytest.hookimpl(tryfirst=True)

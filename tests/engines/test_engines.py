@@ -128,8 +128,9 @@ def learned_logprobs(model: Any, rollouts: list[Rollout], temperature: float) ->
 @every_architecture
 def test_greedy_is_token_for_token_that_of_transformers(make_model: Any, kind: Any, name: str) -> None:
     model = make_model(name)
-    requests = [Request(prompt, (0,)) for prompt in prompts(200)]
-    found = generate(kind(model, max_rows=64), requests, Sampling(12, 0.0, stop_tokens=(1,)))
+    requests = [Request(prompt, (0,)) for prompt in prompts(150) if len(prompt) in (1, 5, 9, 12)]
+    assert len(requests) > 40
+    found = generate(kind(model, max_rows=16), requests, Sampling(12, 0.0, stop_tokens=(1,)))
     for length in {len(request.tokens) for request in requests}:  # together, since none needs padding
         numbers = [number for number, request in enumerate(requests) if len(request.tokens) == length]
         ids = torch.tensor([requests[number].tokens for number in numbers])

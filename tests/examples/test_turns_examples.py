@@ -132,7 +132,7 @@ def test_held_out_products_are_never_trained_on(examples):
 def test_it_runs(name, examples, tmp_path):
     out = tmp_path / name
     _, *reinforced = (stage.name for stage in examples[name]["run"].stages)
-    short = ["--sft.steps", "2", "--evaluation.problems", "4"]
+    short = ["--sft.steps", "2", "--sft.prompts_per_step", "4", "--evaluation.problems", "4"]
     short += ["--evaluation.sampled_problems", "0", "--evaluation.samples", "1"]
     for stage in reinforced:
         short += [f"--{stage}.steps", "1", f"--{stage}.prompts_per_step", "2", f"--{stage}.evaluate_every", "0"]

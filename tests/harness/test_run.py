@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 pytest.importorskip("lm_eval")
 
@@ -172,7 +172,7 @@ runpy.run_module("groupwise.harness", run_name="__main__")
 def test_the_command_runs_as_a_process(model: str, folder: Path, tmp_path: Path) -> None:
     words = ["run", "--model", "groupwise", "--tasks", "local_svamp", "--include_path", str(folder)]
     words += ["--apply_chat_template", "--output_path", str(tmp_path / "out"), "--model_args", f"pretrained={model}"]
-    done = subprocess.run([sys.executable, "-c", AS_PROCESS, *words], capture_output=True, text=True, timeout=600)
+    done = warm.run(["-c", AS_PROCESS, *words])
     assert done.returncode == 0, done.stderr
     assert "|local_svamp|" in done.stdout
     (file,) = (tmp_path / "out").rglob("results*.json")

@@ -14,6 +14,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -28,12 +29,17 @@ from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
 
 STARTS_WITHIN, LOOKS_EVERY, WAITS = 600.0, 2.0, 1200.0
+COMMAND = (sys.executable, "-S", "-E", str(Path(__file__).with_name("warm_python.py")))
+"""What starts a fork where somebody else starts a Python; arguments follow."""
+OWNER = "GROUPWISE_TESTS_OWNER"
+"""The variable with the number of the process whose end is that of the warm one: the first of a session that asks."""
 
 
 class Process:
     """A process as ``subprocess.Popen`` shows one: what a fork has become, which is no child of this one.
 
-    Behind ``stdin``, ``stdout`` and ``stderr`` stand descriptors of this process, or pipes where PIPE is given.
+    Behind ``stdin``, ``stdout`` and ``stderr`` stand descriptors of this process, or pipes where PIPE is given. One
+    that ``follows`` is killed where this process ends before it.
     """
 
     def __init__(
@@ -45,10 +51,12 @@ class Process:
         stdout: int = PIPE,
         stderr: int = PIPE,
         text: bool = True,
+        follows: bool = False,
     ) -> None:
         self.args = list(arguments)
         self.returncode: int | None = None
-        wish = {"arguments": self.args, "cwd": str(cwd or Path.cwd()), "env": dict(os.environ if env is None else env)}
+        wish: dict[str, Any] = {"arguments": self.args, "cwd": str(cwd or Path.cwd()), "follows": follows}
+        wish["env"] = dict(os.environ if env is None else env)
         given = [stdin, stdout, stderr]
         pipes = [os.pipe() if each == PIPE else None for each in given]
         theirs = [pipe[number > 0] if pipe else given[number] for number, pipe in enumerate(pipes)]
@@ -78,7 +86,7 @@ class Process:
             said += part
         return said.decode()
 
-    def wait(self, timeout: float = WAITS) -> int:
+    def wait(self, timeout: float | None = WAITS) -> int:
         """Its exit status. Raises as ``subprocess.Popen`` does."""
         if self.returncode is None:
             if not select.select([self._line], [], [], timeout)[0]:
@@ -140,10 +148,18 @@ def run(
     return done
 
 
+def executable(folder: Path) -> str:
+    """Makes the same in a file that is one word, as others want a Python named."""
+    place = folder / "python"
+    place.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    place.chmod(0o755)
+    return str(place)
+
+
 def _line() -> socket.socket:
     """To the one process of this session, which is started by whoever comes first."""
     line = socket.socket(socket.AF_UNIX)
-    owner = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    owner = os.environ.setdefault(OWNER, str(os.getpid()))
     place = Path(tempfile.gettempdir()) / f"groupwise-warm-{os.getuid()}-{owner}"
     place.mkdir(mode=0o700, exist_ok=True)
     with (place / "lock").open("w") as lock:
@@ -152,8 +168,7 @@ def _line() -> socket.socket:
             line.connect(str(place / "socket"))
         except (FileNotFoundError, ConnectionRefusedError):
             (place / "socket").unlink(missing_ok=True)
-            whole = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-            command = [sys.executable, __file__, str(place / "socket"), str(whole)]
+            command = [sys.executable, __file__, str(place / "socket"), owner]
             quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
             started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, env=os.environ | quiet, start_new_session=True
@@ -223,6 +238,10 @@ def _attend(line: socket.socket) -> dict[str, Any]:
             os.close(end)
         with suppress(BrokenPipeError):  # nobody waits any more
             line.sendall(f"{child}\n".encode())
+            if wish["follows"]:
+                ended = os.pidfd_open(child)
+                if ended not in select.select([line, ended], [], [])[0]:
+                    os.kill(child, signal.SIGKILL)
             _, status = os.waitpid(child, 0)
             line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
@@ -250,6 +269,9 @@ def become(wish: dict[str, Any]) -> None:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     first, *rest = wish["arguments"]
+    if first == "-u":
+        sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+        first, *rest = rest
     if first == "-m":
         sys.argv = [rest[0], *rest[1:]]
         sys.path.insert(0, wish["cwd"])

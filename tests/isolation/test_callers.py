@@ -25,13 +25,14 @@ def report(command: list[str], *words: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-ALL_SCORED = ("root", "plain user")
-"""Callers with walls of each kind. Programs are scored under all callers; formulas and puzzles go the same way."""
+ALSO_SCORED = {"root": "math", "plain user": "gym"}
+"""Programs are scored under all callers; formulas and puzzles, which go the same way, under one each."""
 
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_guards_hold(caller: str) -> None:
-    found = report(prefix(caller), "code", *(("math", "gym") if caller in ALL_SCORED else ()))
+    also = ALSO_SCORED.get(caller, "")
+    found = report(prefix(caller), "code", *filter(None, (also,)))
     if "refused" in found:
         assert len(found["refused"]) == 4
         return
@@ -40,10 +41,9 @@ def test_guards_hold(caller: str) -> None:
     assert set(found["worker"]) <= {"read installed packages"}
     assert not found["harmed"]
     assert found["code"] == [1.0, 0.5]
-    if caller not in ALL_SCORED:
-        return
-    assert found["math"] == [1.0, 0.0]
-    assert [value for value, _ in found["gym"]] in ([], [1.0, 0.0, 0.0, 0.0, 0.0])
+    assert found.get("math", []) == ([1.0, 0.0] if also == "math" else [])
+    assert [value for value, _ in found.get("gym", [])] in ([], [1.0, 0.0, 0.0, 0.0, 0.0])
+    assert also in ("", *found)
 
 
 @pytest.mark.parametrize("caller", CALLERS)

@@ -96,6 +96,10 @@ print("clean")
 
 def compiled(compiler: list[str], name: str) -> Path:
     begins = build.cache_directory() / f"{name}-{build.fingerprint(compiler)}"
+    if place := build.compiled(begins):
+        return place
+    for old in begins.parent.glob(f"{name}-*.so"):
+        old.unlink()
     return build.compile_to(begins, build.HERE / f"{name}.cpp", compiler)
 
 
@@ -109,8 +113,9 @@ def test_no_warning(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(learn.why_not()), reason=f"no kernels here: {learn.why_not()}")
 def test_sampling_and_learning_touch_nothing_that_is_not_theirs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    """What was compiled so is kept beside the checkout for as long as the sources stay the same."""
     library = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
     trial = subprocess.run(
         [COMPILER, "-x", "c++", "-", *SANITIZED.split(), "-o", str(tmp_path / "trial")],
@@ -121,7 +126,8 @@ def test_sampling_and_learning_touch_nothing_that_is_not_theirs(
         pytest.skip("this compiler has no sanitizers")
     compiler, flags = f"{COMPILER} {SANITIZED}", tuple("-Og" if flag == "-O3" else flag for flag in build.FLAGS)
     monkeypatch.setattr(build, "FLAGS", flags)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    kept = getattr(request.config, "cache", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept.mkdir("sanitized") if kept else tmp_path / "cache"))
     with ThreadPoolExecutor() as both:  # here and not in the child, in which the compiler too would be watched
         list(both.map(partial(compiled, shlex.split(compiler)), ("learn", "decode")))
     environment = dict(os.environ) | {

@@ -52,11 +52,12 @@ class Case:
     """Of several processes alone."""
     silent: int = 0
     """Groups whose rewards are equal."""
+    layers: int = 1
 
 
 DR_GRPO = replace(recipes.dr_grpo, aggregation=ConstantLength(12))
 CASES = {
-    "a KL and an entropy bonus": Case(GRPO),
+    "a KL and an entropy bonus": Case(GRPO, layers=2),
     "an exact KL, blocks computed twice": Case(EXACT_KL, {"checkpointing": True}),
     "demonstrations": Case(recipes.sft),
     "pairs": Case(recipes.dpo),
@@ -68,7 +69,7 @@ CASES = {
     "a scorer": Case(recipes.reward_model),
     "groups without a signal": Case(DR_GRPO, silent=3),
     "divided tokens, groups without a signal": Case(DR_GRPO, several=DIVIDED, silent=3),
-    "divided tokens, blocks computed twice": Case(EXACT_KL, {"checkpointing": True}, several=DIVIDED),
+    "divided tokens, blocks computed twice": Case(EXACT_KL, {"checkpointing": True}, several=DIVIDED, layers=2),
     "divided tokens, a critic of its own": Case(PPO, several=DIVIDED),
     "divided tokens, adapters and a critic's head": Case(recipes.ppo, {"lora": Lora(rank=2)}, several=DIVIDED),
     "divided tokens, half precision": Case(GRPO, {"dtype": "bfloat16"}, close=0.02, several=DIVIDED),
@@ -85,6 +86,14 @@ SAVED = (
     "a scorer",
 )
 """Cases with states of each form: what an objective or a penalty is does not change what is written."""
+
+
+@pytest.fixture(scope="module")
+def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """By the number of layers."""
+    one = tmp_path_factory.mktemp("one") / "model"
+    NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=128).save(one)
+    return {1: one, 2: tiny_model}
 
 
 @pytest.fixture
@@ -135,12 +144,14 @@ def moments(learner: Any, directory: Path) -> list[Tensor]:
 
 
 @every
-def test_two_processes_learn_what_one_learns(case: Case, tiny_model: Path, groups: list[Group], tmp_path: Path) -> None:
+def test_two_processes_learn_what_one_learns(
+    case: Case, models: dict[int, Path], groups: list[Group], tmp_path: Path
+) -> None:
     """The gradient, the tally, steps, and what is said after them, of a policy that is no longer its reference."""
     configs = one_and_two(case)
     with (
-        closing(opened(configs[0], case, tiny_model)) as one,
-        closing(opened(configs[1], case, tiny_model)) as two,
+        closing(opened(configs[0], case, models[case.layers])) as one,
+        closing(opened(configs[1], case, models[case.layers])) as two,
     ):
         found = [learned(learner, case, groups) for learner in (two, one)]
         assert found[0] == pytest.approx(found[1], rel=case.close * 10, abs=case.close * 10)
@@ -218,13 +229,13 @@ SHAPES: dict[str, list[tuple[int, list[int]]]] = {
 @pytest.mark.parametrize("several", [{}, DIVIDED], ids=["whole", "divided"])
 @pytest.mark.parametrize("budget", [1, 24])
 def test_lengths_that_divide_badly(
-    budget: int, several: dict[str, int], tiny_model: Path, make_rollout: Callable[..., Rollout]
+    budget: int, several: dict[str, int], models: dict[int, Path], make_rollout: Callable[..., Rollout]
 ) -> None:
     """Some processes have nothing to compute, of some micro-batches or of all."""
     options, case = EXACT | {"tokens_per_micro_batch": budget}, CASES["a KL and an entropy bonus"]
     with (
-        closing(opened(Local(**options), case, tiny_model)) as one,
-        closing(opened(FSDP(**options, **TWO, **several), case, tiny_model)) as two,
+        closing(opened(Local(**options), case, models[1])) as one,
+        closing(opened(FSDP(**options, **TWO, **several), case, models[1])) as two,
     ):
         for name, lengths in SHAPES.items():
             made = []
@@ -245,14 +256,14 @@ def test_lengths_that_divide_badly(
 
 @pytest.mark.parametrize("case", [CASES[name] for name in SAVED], ids=SAVED)
 def test_what_two_processes_wrote_one_reads_and_the_reverse(
-    case: Case, tiny_model: Path, groups: list[Group], tmp_path: Path
+    case: Case, models: dict[int, Path], groups: list[Group], tmp_path: Path
 ) -> None:
     """The format is one: a checkpoint of either goes on in the other as in itself."""
     configs = one_and_two(case)
     for writer in configs:
         directory = tmp_path / type(writer).__name__
         directory.mkdir()
-        with closing(opened(writer, case, tiny_model)) as straight:
+        with closing(opened(writer, case, models[case.layers])) as straight:
             learned(straight, case, groups)
             straight.save(directory)
             straight.write(directory)

@@ -18,7 +18,7 @@ import torch
 from groupwise import Native, NewModel, Stage, recipes
 from groupwise.algorithm import Accepted, Algorithm, ConstantLength
 from groupwise.evaluation.texts import evaluate_text
-from groupwise.learners import FSDP, Local, ranks
+from groupwise.learners import FSDP, Local
 from groupwise.learners.local import LocalLearner
 from groupwise.learning.trainable import Trainable
 from groupwise.rewards import as_reward
@@ -234,7 +234,7 @@ EXACT: dict[str, Any] = {"device": "cpu", "threads": 1, "dtype": "float64", "tok
 
 
 @pytest.fixture(scope="module")
-def one_and_two(guesser: Path) -> Iterator[list[tuple[Any, ...]]]:
+def one_and_two(guesser: Path, warm_ranks: None) -> Iterator[list[tuple[Any, ...]]]:
     """Learners of one and of two processes, for a policy and for a scorer, and what samples for each."""
     configs = Local(**EXACT), FSDP(**EXACT, processes=2, timeout_seconds=60)
     pairs = [(config.open(guesser), config.open_scorer(guesser)) for config in configs]
@@ -243,7 +243,6 @@ def one_and_two(guesser: Path) -> Iterator[list[tuple[Any, ...]]]:
     for pair in pairs:
         for learner in pair:
             learner.close()
-    ranks.end_ranks()
 
 
 def labelled(name: str) -> Task:

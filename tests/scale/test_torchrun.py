@@ -57,10 +57,12 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def torchrun(recipe: Path, *options: str) -> warm.Process:
+    """Ranks are processes that have loaded torch already: PYTHON_EXEC is what torchrun starts them with."""
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["--max_restarts", "1", "--monitor_interval", "0.2", "-m", "groupwise", "run", str(recipe), *options]
-    places = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"}
-    return warm.Process(command, cwd=recipe.parent, env=os.environ | places, stderr=STDOUT)
+    path = os.pathsep.join(path for path in sys.path if path)
+    given = {"PYTHONPATH": path, "PYTHON_EXEC": warm.executable(recipe.parent), "OMP_NUM_THREADS": "1"}
+    return warm.Process(command, cwd=recipe.parent, env=os.environ | given, stderr=STDOUT)
 
 
 def ranks_below(pid: int) -> dict[int, int]:

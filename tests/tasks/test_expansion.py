@@ -16,6 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from groupwise.errors import UserError
+from groupwise.tasks import expansion
 from groupwise.tasks.expansion import ROW_VARIABLE, VARIABLE, batch_bytes, limit_bytes
 from groupwise.tasks.files import read_rows
 
@@ -80,11 +81,12 @@ def test_the_bound_of_a_row_is_a_number(tmp_path: Path, monkeypatch: pytest.Monk
             read_rows(tmp_path / "a.jsonl")
 
 
-def test_many_rows_of_nothing_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text("{}\n" * 600_000)
-    with pytest.raises(UserError, match=rf"a\.jsonl: its 1,800,000 bytes hold over [\d,]+; .* {VARIABLE}"):
+def test_many_rows_of_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expansion, "SMALL_BYTES", 64 << 10)
+    (tmp_path / "a.jsonl").write_text("{}\n" * 6_000)
+    with pytest.raises(UserError, match=rf"a\.jsonl: its 18,000 bytes hold over [\d,]+; .* {VARIABLE}"):
         read_rows(tmp_path / "a.jsonl")
-    (tmp_path / "a.jsonl").write_text("\n" * 600_000 + "{}\n")
+    (tmp_path / "a.jsonl").write_text("\n" * 6_000 + "{}\n")
     assert len(read_rows(tmp_path / "a.jsonl")) == 1
 
 

@@ -19,8 +19,8 @@ def test_the_quickstart_in_a_shortened_form_ends_better_than_its_demonstrations(
     task = gw.tasks.stepwise(level=small, slips=0.25, held_out_size=80)
     sft, grpo = recipe.stages
     stages = (
-        replace(sft, task=task, steps=400, learning_rate=5e-3, evaluate_every=0),
-        replace(grpo, task=task, steps=20, prompts_per_step=16, learning_rate=1.5e-3, evaluate_every=0),
+        replace(sft, task=task, steps=250, learning_rate=5e-3, evaluate_every=0),
+        replace(grpo, task=task, steps=14, prompts_per_step=16, learning_rate=1.5e-3, evaluate_every=0),
     )
     model = replace(recipe.model, hidden_size=64, layers=1, intermediate_size=256)
     held_out = gw.HeldOut(problems=80, sampled_problems=80, samples=4, max_completion_tokens=48)
