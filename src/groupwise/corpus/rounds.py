@@ -74,8 +74,25 @@ class Scoring:
         path = self.iteration / "scores" / f"{name}.npy"
         if path.exists():
             return
-        pages = self.classifier.read(unique_texts(self.directory, name).to_pylist())
+        read = read_of(self.directory, name)
+        if read.exists():
+            pages = unpacked(self.classifier, read)
+        else:
+            pages = self.classifier.read(unique_texts(self.directory, name).to_pylist())
+            if arrays := self.classifier.packed(pages):
+                save(read, arrays)
         save(path, self.classifier.scores(self.iteration / "classifier.bin", pages))
+
+
+def read_of(directory: Path, name: str) -> Path:
+    """Where what the classifier sees of one archive's pages lies, once the first round has scored them."""
+    return directory / "iteration-1" / "read" / f"{name}.npz"
+
+
+def unpacked(classifier: Classifier, path: Path) -> list[Any]:
+    """Returns what the classifier saw of pages, of the file that it lies in."""
+    with numpy.load(path) as arrays:
+        return classifier.unpacked(arrays)
 
 
 @dataclass(frozen=True)
@@ -150,8 +167,8 @@ class Rounds:
         wanted = len(places) + len(self.seed.texts)
         free = numpy.flatnonzero(~chosen & ~answered).tolist()
         random = drawn(self.pages, free, round(self.classifier.negatives * wanted))
-        others = self.classifier.read(self.pages.texts(random))
-        seeds = self.classifier.read([*self.pages.texts(places), *self.seed.texts])
+        others = self._read(random)
+        seeds = [*self._read(places), *self.classifier.read(self.seed.texts)]
         known, unknown = held_out(self.classifier, seeds, others, path / "half.bin")
         found = [*zip(random, unknown, strict=False), *zip(places, known, strict=False)]
         save(path / HELD_OUT, numpy.array([(place, score) for place, score in found if not seed[place]], PLACED))
@@ -160,6 +177,18 @@ class Rounds:
         counts["level"] = round(float(known.mean(dtype=numpy.float64)), 6)
         finish(path, "classifier", counts)
         return counts
+
+    def _read(self, places: Sequence[int]) -> list[Any]:
+        """Returns what the classifier sees of some pages: of files, where a round has scored them."""
+        stored = [read_of(self.directory, name) for name in self.pages.names]
+        if not all(path.exists() for path in stored):
+            return self.classifier.read(self.pages.texts(places))
+        found: dict[int, Any] = {}
+        for path, start, end in zip(stored, self.pages.starts, self.pages.starts[1:], strict=False):
+            if here := [place for place in places if start <= place < end]:
+                pages = unpacked(self.classifier, path)
+                found |= {place: pages[place - start] for place in here}
+        return [found[place] for place in places]
 
     def collect(self, number: int, seed: numpy.ndarray, refused: numpy.ndarray, before: Round | None) -> Round:
         """What a round collects of its scores, and who joins the seed; written into its directory."""
