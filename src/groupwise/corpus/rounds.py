@@ -27,6 +27,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -132,11 +133,13 @@ class Rounds:
 
     def called(self, answer: str) -> numpy.ndarray:
         """Says whether a person called each page wanted, or other."""
-        return numpy.array([self._verdict(place) == answer for place in range(len(self.pages))], bool)
+        return numpy.array([verdict == answer for verdict in self._verdicts], bool)
 
-    def _verdict(self, place: int) -> str:
-        """By the page's own address, else by those of its copies, the first that is answered."""
-        return next(filter(None, map(self.annotations.verdict, self.pages.names_of(place))), "")
+    @cached_property
+    def _verdicts(self) -> list[str]:
+        """Of each page, by its own address, else by those of its copies, the first that is answered."""
+        names = map(self.pages.names_of, range(len(self.pages)))
+        return [next(filter(None, map(self.annotations.verdict, each)), "") for each in names]
 
     def asked(self, found: Round) -> numpy.ndarray:
         """Says whether each page lies in a domain that a person is asked about after a round."""
@@ -207,7 +210,7 @@ class Rounds:
         joined = [
             place
             for place in numpy.flatnonzero(~collected & ~seed).tolist()
-            if self._is_in(place, named) and self._verdict(place) == WANTED
+            if self._is_in(place, named) and self._verdicts[place] == WANTED
         ]
         kept = collected | seed
         kept[joined] = True
