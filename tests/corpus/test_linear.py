@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy
 import pytest
 
+from groupwise.corpus.duplicates import save
 from groupwise.corpus.linear import Linear, Terms, fitted, lowest
 from groupwise.corpus.scoring import held_out
 
@@ -86,6 +87,17 @@ def test_terms_that_say_nothing_are_not_learned() -> None:
     assert names.tolist() == [7, 9]
     assert (narrow.starts.tolist(), narrow.terms.tolist()) == ([0, 2, 2, 3], [0, 1, 1])
     assert narrow.values.tolist() == [1.0, 2.0, 4.0]
+
+
+def test_pages_that_were_read_come_back_from_a_file(tmp_path: Path) -> None:
+    for texts in (["a b b", "", "\\frac x = y"], [""], []):
+        pages = Linear().read(texts)
+        save(tmp_path / "read.npz", Linear().packed(pages))
+        with numpy.load(tmp_path / "read.npz") as arrays:
+            again = Linear().unpacked(arrays)
+        assert [(terms.tolist(), values.tolist()) for terms, values in again] == [
+            (terms.tolist(), values.tolist()) for terms, values in pages
+        ]
 
 
 def test_the_lowest_point_of_a_bowl() -> None:

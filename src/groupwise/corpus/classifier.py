@@ -6,7 +6,7 @@ import ctypes
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +57,14 @@ class FastText:
         """Returns each page as it sees it: one line, lower case."""
         seen = (text if self.formulas else without_formulas(text) for text in texts)
         return [BLANK.sub(" ", text).strip().lower() for text in seen]
+
+    def packed(self, pages: Sequence[str]) -> dict[str, numpy.ndarray]:
+        """Returns nothing: a page as it sees it is its text."""
+        return {}
+
+    def unpacked(self, arrays: Mapping[str, numpy.ndarray]) -> list[str]:
+        """Returns nothing, for nothing was packed."""
+        return []
 
     def segments(self, line: str) -> list[str]:
         """The pieces of a page that are learned."""

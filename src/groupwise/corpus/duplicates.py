@@ -114,12 +114,15 @@ def samples_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}-samples.npy")
 
 
-def save(path: Path, values: numpy.ndarray) -> None:
-    """Writes numbers into a file that takes its name when it is whole."""
+def save(path: Path, values: numpy.ndarray | Mapping[str, numpy.ndarray]) -> None:
+    """Writes numbers, or several by their names, into a file that takes its name when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
     with partial.open("wb") as file:
-        numpy.save(file, values)
+        if isinstance(values, Mapping):
+            numpy.savez(file, **values)  # type: ignore[arg-type]  # a name could be an option of its own
+        else:
+            numpy.save(file, values)
     os.replace(partial, path)
 
 

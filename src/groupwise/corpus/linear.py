@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy
 
@@ -112,6 +112,16 @@ class Linear:
             terms = (HASHES.of(list(counts)) % numpy.uint64(self.features)).astype(numpy.int64)
             pages.append((terms, 1.0 + numpy.log(numpy.fromiter(counts.values(), float, len(counts)))))
         return pages
+
+    def packed(self, pages: Sequence[Read]) -> dict[str, NDArray[Any]]:
+        """Returns pages that were read as arrays for a file."""
+        return vars(Terms.of(pages))
+
+    def unpacked(self, arrays: Mapping[str, NDArray[Any]]) -> list[Read]:
+        """Returns the pages of such arrays."""
+        starts, terms, values = (arrays[name] for name in ("starts", "terms", "values"))
+        places = list(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True))
+        return [(terms[start:end], values[start:end]) for start, end in places]
 
     def train(self, wanted: Sequence[Read], random: Sequence[Read], path: Path) -> dict[str, int]:
         """Learns of two lots of pages that were read, writes the classifier, and returns how much was learned of."""

@@ -27,6 +27,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,8 +75,25 @@ class Scoring:
         path = self.iteration / "scores" / f"{name}.npy"
         if path.exists():
             return
-        pages = self.classifier.read(unique_texts(self.directory, name).to_pylist())
+        read = read_of(self.directory, name)
+        if read.exists():
+            pages = unpacked(self.classifier, read)
+        else:
+            pages = self.classifier.read(unique_texts(self.directory, name).to_pylist())
+            if arrays := self.classifier.packed(pages):
+                save(read, arrays)
         save(path, self.classifier.scores(self.iteration / "classifier.bin", pages))
+
+
+def read_of(directory: Path, name: str) -> Path:
+    """Where what the classifier sees of one archive's pages lies, once the first round has scored them."""
+    return directory / "iteration-1" / "read" / f"{name}.npz"
+
+
+def unpacked(classifier: Classifier, path: Path) -> list[Any]:
+    """Returns what the classifier saw of pages, of the file that it lies in."""
+    with numpy.load(path) as arrays:
+        return classifier.unpacked(arrays)
 
 
 @dataclass(frozen=True)
@@ -115,11 +133,13 @@ class Rounds:
 
     def called(self, answer: str) -> numpy.ndarray:
         """Says whether a person called each page wanted, or other."""
-        return numpy.array([self._verdict(place) == answer for place in range(len(self.pages))], bool)
+        return numpy.array([verdict == answer for verdict in self._verdicts], bool)
 
-    def _verdict(self, place: int) -> str:
-        """By the page's own address, else by those of its copies, the first that is answered."""
-        return next(filter(None, map(self.annotations.verdict, self.pages.names_of(place))), "")
+    @cached_property
+    def _verdicts(self) -> list[str]:
+        """Of each page, by its own address, else by those of its copies, the first that is answered."""
+        names = map(self.pages.names_of, range(len(self.pages)))
+        return [next(filter(None, map(self.annotations.verdict, each)), "") for each in names]
 
     def asked(self, found: Round) -> numpy.ndarray:
         """Says whether each page lies in a domain that a person is asked about after a round."""
@@ -150,8 +170,8 @@ class Rounds:
         wanted = len(places) + len(self.seed.texts)
         free = numpy.flatnonzero(~chosen & ~answered).tolist()
         random = drawn(self.pages, free, round(self.classifier.negatives * wanted))
-        others = self.classifier.read(self.pages.texts(random))
-        seeds = self.classifier.read([*self.pages.texts(places), *self.seed.texts])
+        others = self._read(random)
+        seeds = [*self._read(places), *self.classifier.read(self.seed.texts)]
         known, unknown = held_out(self.classifier, seeds, others, path / "half.bin")
         found = [*zip(random, unknown, strict=False), *zip(places, known, strict=False)]
         save(path / HELD_OUT, numpy.array([(place, score) for place, score in found if not seed[place]], PLACED))
@@ -160,6 +180,18 @@ class Rounds:
         counts["level"] = round(float(known.mean(dtype=numpy.float64)), 6)
         finish(path, "classifier", counts)
         return counts
+
+    def _read(self, places: Sequence[int]) -> list[Any]:
+        """Returns what the classifier sees of some pages: of files, where a round has scored them."""
+        stored = [read_of(self.directory, name) for name in self.pages.names]
+        if not all(path.exists() for path in stored):
+            return self.classifier.read(self.pages.texts(places))
+        found: dict[int, Any] = {}
+        for path, start, end in zip(stored, self.pages.starts, self.pages.starts[1:], strict=False):
+            if here := [place for place in places if start <= place < end]:
+                pages = unpacked(self.classifier, path)
+                found |= {place: pages[place - start] for place in here}
+        return [found[place] for place in places]
 
     def collect(self, number: int, seed: numpy.ndarray, refused: numpy.ndarray, before: Round | None) -> Round:
         """What a round collects of its scores, and who joins the seed; written into its directory."""
@@ -178,7 +210,7 @@ class Rounds:
         joined = [
             place
             for place in numpy.flatnonzero(~collected & ~seed).tolist()
-            if self._is_in(place, named) and self._verdict(place) == WANTED
+            if self._is_in(place, named) and self._verdicts[place] == WANTED
         ]
         kept = collected | seed
         kept[joined] = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,12 @@ class Classifier(Protocol):
 
     def read(self, texts: Iterable[str]) -> list[Any]:
         """Returns what it sees of each page. That is what it learns of and scores, so that a page is read once."""
+
+    def packed(self, pages: Sequence[Any]) -> dict[str, numpy.ndarray]:
+        """Returns pages that it read as arrays for a file; none where to read the texts again is as fast."""
+
+    def unpacked(self, arrays: Mapping[str, numpy.ndarray]) -> list[Any]:
+        """Returns the pages of such arrays."""
 
     def train(self, wanted: Sequence[Any], random: Sequence[Any], path: Path) -> dict[str, int]:
         """Learns of pages that it read, writes the classifier, and returns ``wanted``, ``random`` and ``updates``."""
