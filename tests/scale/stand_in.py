@@ -63,7 +63,13 @@ class StandIn:
     """Serves a model on a free port until it is closed."""
 
     def __init__(
-        self, model: Any, tokenizer: Any = None, faults: Faults | None = None, name: str = "policy", port: int = 0
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        faults: Faults | None = None,
+        name: str = "policy",
+        port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.model, self.tokenizer, self.faults, self.name = copy.deepcopy(model), tokenizer, faults or Faults(), name
         self.first = {key: tensor.clone() for key, tensor in self.model.state_dict().items()}
@@ -81,10 +87,10 @@ class StandIn:
         self.lock, self.running = threading.Lock(), threading.Event()
         self.running.set()
         self.connections: set[Any] = set()
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), handler(self))
+        self.server = ThreadingHTTPServer((host, port), handler(self))
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.url = f"http://{host}:{self.server.server_address[1]}"
 
     def close(self) -> None:
         """Listens no more, and ends every connection."""

@@ -179,6 +179,20 @@ def test_all_by_keyboard(browser, make_run):
         seen.close()
 
 
+def test_a_run_without_rollouts_says_why(browser, make_run):
+    """As one that learns from demonstrations, whose list would else be empty without a word."""
+    with viewer(make_run("hand", 0)) as address:
+        seen = Page(browser, address)
+        for place in ("rollouts", "prompt", "what-if"):
+            seen.page.evaluate("place => { location.hash = place }", f"#/{place}")
+            playwright.expect(seen.page.locator("main")).to_contain_text("learn from data alone")
+        seen.page.evaluate("place => { location.hash = place }", "#/rollouts")
+        seen.page.wait_for_load_state("networkidle")
+        playwright.expect(seen.page.locator(".count")).to_contain_text("draw no rollouts")
+        assert seen.wrong == []
+        seen.close()
+
+
 def test_filters_are_in_the_address(browser, make_run):
     with viewer(make_run()) as address:
         seen = Page(browser, address)

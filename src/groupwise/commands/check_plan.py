@@ -38,9 +38,10 @@ def print_plan(recipe: Run, chosen: Namespace) -> int:
     device, processes = gpu(chosen.gpu), int(chosen.processes or 1)
     if processes < 1:
         raise UserError(f"--processes is {processes}; expected 1 or more")
-    context = int(vars(recipe.learner).get("context", 1))
+    described: dict[str, Any] = vars(recipe.learner)
+    context = int(described.get("context", 1))
     if processes > 1:
-        refuse_undivided(recipe.learner, processes, context)
+        refuse_undivided(int(described.get("optimizer_bits", 32)), processes, context)
     shape, fits = shape_of_first(recipe), True
     if shape.heads:
         refuse_few_heads(context, shape.heads)

@@ -247,15 +247,15 @@ def open_sharded(
     if processes and given and processes != given:
         raise UserError(f"learner.processes {processes}: torchrun started {given}; expected the same, or 0")
     count = processes or given or torch.cuda.device_count() or 2
-    refuse_undivided(options, count, context)
+    refuse_undivided(options.optimizer_bits, count, context)
     alike = alone(options, count, cores())
     return ShardedLearner(ranks_of(count, timeout_seconds), kind, alike, context, directory, *others, note=note)
 
 
-def refuse_undivided(options: LearnerOptions, processes: int, context: int) -> None:
+def refuse_undivided(optimizer_bits: int, processes: int, context: int) -> None:
     """Raises UserError for options that an ``FSDP`` of so many processes can't have, whatever the model; ``context`` of
     them compute a micro-batch together."""
-    if options.optimizer_bits == 8:
+    if optimizer_bits == 8:
         raise UserError("learner.optimizer_bits 8: its blocks of 256 do not divide among processes; expected 32")
     if processes % context:
         groups = [str(size) for size in range(1, min(processes, MOST_NAMED) + 1) if not processes % size]

@@ -40,7 +40,7 @@ def _there(ledger: Path) -> str:
         if path.stem.isdecimal():
             steps.setdefault(path.parent.name, []).append(int(path.stem))
     if not steps:
-        return "there is none; stages that only imitate draw no rollouts"
+        return "there is none; stages that learn from data alone draw no rollouts"
     return "there are steps " + ", ".join(f"{min(own)} to {max(own)} of {stage}" for stage, own in steps.items())
 
 

@@ -124,9 +124,11 @@ function runChoice(fields, change) {
   return view.runs.length > 1 ? choice("Run", view.runs.map((run, at) => [at, runName(at)]), fields.run ?? 0, change) : null;
 }
 
-/** For a run that has no rollouts yet: the others are a choice away. */
+const NO_ROLLOUTS = "No step of this run is in the ledger. Stages that learn from data alone (demonstrations, pairs, labels) draw no rollouts; those of others come with their first step.";
+
+/** For a run that has no rollouts: the others are a choice away. */
 function noSteps(page, state) {
-  return [el("div", { class: "controls" }, runChoice(state, (run) => go(page, { run }))), note("No step of this run is in the ledger yet.")];
+  return [el("div", { class: "controls" }, runChoice(state, (run) => go(page, { run }))), note(NO_ROLLOUTS)];
 }
 
 const moment = (seconds) => `${new Date(1000 * seconds).toLocaleString("en-GB", { day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit", timeZone: "UTC" }).replace(" at ", ", ")} UTC`;

@@ -19,7 +19,7 @@ view.pages.report = async (main, fields, page) => {
   for (const [at] of view.runs.entries()) {
     const { groups } = await ask("groups", { run: at });
     main.append(el("h2", {}, view.runs.length > 1 ? `Groups of ${runName(at)}` : "Groups"));
-    if (!groups.length) main.append(note("No rollout of this run is kept; stages that only imitate demonstrations draw none."));
+    if (!groups.length) main.append(note("No rollout of this run is kept; stages that learn from data alone (demonstrations, pairs, labels) draw none."));
     groups.forEach((found, number) => main.append(shownGroup(found, at, number < OPEN_GROUPS)));
   }
 };

@@ -42,7 +42,7 @@ view.pages.rollouts = async (main, fields, page) => {
     if (answer.searched < 1) parts.push(`text searched in ${share(answer.searched, 0)} so far`);
     if (read < steps) parts.push(`${read.toLocaleString("en")} of ${steps.toLocaleString("en")} steps read`);
     else if (tokens < read) parts.push(`lengths and pushes known of ${tokens.toLocaleString("en")} of ${read.toLocaleString("en")} steps`);
-    fill(count, parts.join(" · "));
+    fill(count, steps ? parts.join(" · ") : NO_ROLLOUTS);
     more.hidden = answer.total <= list.children.length;
     page.newer.hidden = true;
   };
@@ -54,7 +54,6 @@ view.pages.rollouts = async (main, fields, page) => {
   main.append(heading("Rollouts"), filters(state, found, set), el("div", { class: "bar" }, count, page.newer),
     el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Rollouts" }, el("table", { class: "rollouts" }, el("caption", { class: "visually-hidden" }, "Rollouts; the link of each opens its group"),
       el("thead", {}, el("tr", {}, heads.map((title, at) => el("th", { scope: "col", class: at < 5 ? "number" : null }, title)))), list)), more);
-  if (!found.progress.steps) count.textContent = "No step of this run is in the ledger yet; stages that only imitate demonstrations draw no rollouts.";
   await load(0);
   page.changed = (events) => {
     const event = events.find((one) => one.run === Number(state.run) && (one.ledger || one.again));
