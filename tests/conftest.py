@@ -148,6 +148,16 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shallow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny one with one layer, where a second one would show nothing more; never written to by a test."""
+    from groupwise.learners import NewModel
+
+    directory = tmp_path_factory.mktemp("shallow") / "model"
+    NewModel(**SMALL | {"layers": 1}).save(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
 def roomy_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One layer whose context holds the longest completions of any recipe, and whose chat template reads arguments, as
     those of thinking models do; never written to by a test."""

@@ -146,8 +146,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(kind: Kind, tiny_model: Path, groups: list[Group]) -> Iterator[Bench]:
-    made = Bench(kind, tiny_model, groups, [])
+def bench(kind: Kind, tiny_model: Path, shallow_model: Path, groups: list[Group]) -> Iterator[Bench]:
+    """The first kind and that of several processes with two layers."""
+    deep = kind in (KINDS["local"], KINDS["two processes"])
+    made = Bench(kind, tiny_model if deep else shallow_model, groups, [])
     yield made
     for learner in made.opened:
         learner.close()

@@ -88,12 +88,10 @@ SAVED = (
 """Cases with states of each form: what an objective or a penalty is does not change what is written."""
 
 
-@pytest.fixture(scope="module")
-def models(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+@pytest.fixture
+def models(shallow_model: Path, tiny_model: Path) -> dict[int, Path]:
     """By the number of layers."""
-    one = tmp_path_factory.mktemp("one") / "model"
-    NewModel(hidden_size=32, layers=1, heads=2, intermediate_size=64, context_tokens=128).save(one)
-    return {1: one, 2: tiny_model}
+    return {1: shallow_model, 2: tiny_model}
 
 
 @pytest.fixture

@@ -204,7 +204,7 @@ def test_a_pause_ends_with_the_run(place: Place) -> None:
     began = time.monotonic()
     while not server.refused:
         time.sleep(0.01)
-        assert time.monotonic() < began + 60
+        assert time.monotonic() < began + 600
     stream.close()
     assert time.monotonic() < began + 600
 

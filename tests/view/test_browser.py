@@ -16,11 +16,11 @@ from groupwise.view.export import write_page
 
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
-SECONDS = 60_000  # milliseconds that anything may take on a busy machine
+SECONDS = 600_000  # milliseconds that anything may take on a busy machine
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="no browser here: /usr/bin/chromium of Debian's chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="no browser here: pip install playwright")
-playwright.expect.set_options(timeout=60_000)
+playwright.expect.set_options(timeout=SECONDS)
 pytest.importorskip("uvicorn")
 
 

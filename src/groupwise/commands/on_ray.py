@@ -117,7 +117,7 @@ def run_on_ray(recipe: Run, chosen: Namespace, given: Sequence[str]) -> int:
             logging_level=logging.ERROR,
             runtime_env={"env_vars": {"PYTHONPATH": paths}},
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray has no class of its own for a cluster that does not start
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"--ray {chosen.ray}: no cluster answers there: {first}") from error
     try:
