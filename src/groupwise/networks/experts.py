@@ -120,7 +120,7 @@ class _Experts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, weights, between, gate_up, down = ctx.saved_tensors
-        plan, learns, dy = ctx.plan, ctx.needs_input_grad[3], dy.contiguous()
+        plan, learns, dy = ctx.plan, any(ctx.needs_input_grad[3:]), dy.contiguous()
         of_picks = torch.empty_like(weights.flatten()).scatter_(0, plan.places.flatten(), weights.flatten())
         dweights, dinputs = torch.empty_like(of_picks), x.new_empty(len(plan.rows), x.shape[1])
         grown = torch.zeros_like(gate_up) if learns else None, torch.zeros_like(down) if learns else None
