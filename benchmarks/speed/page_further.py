@@ -45,7 +45,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def further(benchmarks: Path) -> Iterator[str]:
     """The parts of which there are results."""
-    for name, lines in (("scaling.json", scaling), ("silent_groups.json", silent), ("gpu.json", gpu)):
+    parts = {"scaling.json": scaling, "silent_groups.json": silent, "mixture.json": mixtures, "gpu.json": gpu}
+    for name, lines in parts.items():
         if (benchmarks / name).exists():
             yield from lines(json.loads((benchmarks / name).read_text(encoding="utf-8")))
 
@@ -114,6 +115,27 @@ def silent(found: dict[str, Any]) -> Iterator[str]:
         for count, one in found["groups with equal rewards"].items()
     ]
     yield from table(["groups with equal rewards", "s, zeros sent back", "s, left out", "ratio"], rows)
+
+
+def mixtures(found: dict[str, Any]) -> Iterator[str]:
+    """What a mixture of experts costs beside a dense model."""
+    shape, bars = found["shape"], found["bars"]
+    yield "\n## Mixtures of experts\n"
+    yield (
+        "Beside a dense model whose feed-forward layers are as wide as the experts of one token together: "
+        f"{shape['prompts'] * shape['group']} completions of {shape['completion']} tokens, models with the width and "
+        "depth of M, random weights, so that all experts are chosen about equally often; both sides in turn, medians "
+        "of the ratios of seconds and of all cores' seconds (`benchmarks/mixture.py`). Wanted: at most "
+        f"{bars['sampling']} × in sampling and {bars['learning']} × in learning. Where a layer's experts are larger "
+        "than a core's cache, the threads that sample step together, and each expert is read once for all rows.\n"
+    )
+    rows = [
+        [kind, pair["experts"], pair["dense"]]
+        + [f"{pair[work][clock]['ratio']:.2f}" for work in bars for clock in ("seconds", "core seconds")]
+        for kind, pair in found["mixtures"].items()
+    ]
+    head = ["mixture", "experts of a token", "dense", "sampling, s", "of all cores", "learning, s", "of all cores"]
+    yield from table(head, rows)
 
 
 def gpu(found: dict[str, Any]) -> Iterator[str]:

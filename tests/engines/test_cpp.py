@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.engines.conftest import SIZES
 
 from groupwise.engines.cpp import CppEngine, decoder_for
 from groupwise.engines.sampler import draw, ids_of, random_stream, support
@@ -63,6 +65,23 @@ def test_no_bit_depends_on_threads_or_on_what_is_computed_beside(make_model: Any
         assert generate(engine(model, rows, threads), requests, sampling) == whole
     alone = Request(requests[17].tokens, requests[17].seeds[4:5])
     assert generate(engine(model), [alone], sampling)[0, 0] == whole[17, 4]
+
+
+def test_threads_that_share_large_experts_change_no_bit() -> None:
+    """Of 1.5 MB a layer: each expert is computed for the rows of all threads that make a step together."""
+    settings = {"num_experts": 16, "num_experts_per_tok": 3, "moe_intermediate_size": 64, "num_key_value_heads": 2}
+    config = transformers.Qwen3MoeConfig(**(SIZES | settings | {"hidden_size": 128, "head_dim": 32}))
+    torch.manual_seed(3)
+    model = transformers.Qwen3MoeForCausalLM(config).eval()
+    for name, parameter in model.named_parameters():
+        if name.endswith("gate.weight"):
+            torch.nn.init.normal_(parameter)
+    requests = [Request(tuple(range(3 + n, 9 + 4 * n)), tuple(range(9 * n, 9 * n + 1 + n))) for n in range(6)]
+    sampling = Sampling(12, stop_tokens=(5, 6, 7))
+    whole = generate(engine(model, 512, threads=1), requests, sampling)
+    assert len(whole) == 21
+    for rows, threads in ((512, 2), (512, 4), (5, 3)):
+        assert generate(engine(model, rows, threads), requests, sampling) == whole
 
 
 def test_a_prompt_of_many_passes_is_one_prompt(make_model: Any) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from groupwise.errors import UserError
 from groupwise.learners import Local
@@ -95,6 +96,40 @@ def quantised(model: Path, tmp: Path) -> Path:
     return edited(copy_of(model, tmp), quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True})
 
 
+def integers(model: Path, tmp: Path) -> Path:
+    """As a quantised checkpoint has them whose config.json does not say so."""
+    return with_queries(model, tmp, lambda weight: weight.to(torch.int8))
+
+
+def not_a_number(model: Path, tmp: Path) -> Path:
+    """One of them, among queries: attention in transformers hides it."""
+    return with_queries(model, tmp, lambda weight: weight.flatten().index_fill(0, torch.tensor(5), torch.nan))
+
+
+def infinite(model: Path, tmp: Path) -> Path:
+    return with_queries(model, tmp, lambda weight: weight.flatten().index_fill(0, torch.tensor(5), -torch.inf))
+
+
+def with_queries(model: Path, tmp: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:
+    """Changes the first layer's."""
+    path = copy_of(model, tmp)
+    weights = load_file(path / "model.safetensors")
+    name = "model.layers.0.self_attn.q_proj.weight"
+    changed = change(weights[name]).view_as(weights[name])
+    save_file(weights | {name: changed}, path / "model.safetensors", {"format": "pt"})
+    return path
+
+
+def generation(text: str) -> Callable[[Path, Path], Path]:
+    def spoilt(model: Path, tmp: Path) -> Path:
+        path = copy_of(model, tmp)
+        (path / "generation_config.json").write_text(text)
+        return path
+
+    spoilt.__name__ = f"generation {text[:20]}"
+    return spoilt
+
+
 CASES: dict[Callable[[Path, Path], Path], str] = {
     quantised: "its weights are quantised (bitsandbytes), and are not trained here, beside adapters (QLoRA) neither",
     missing: "no such model directory",
@@ -103,7 +138,14 @@ CASES: dict[Callable[[Path, Path], Path], str] = {
     pickle_only: "pytorch_model.bin, a pickle",
     without_weights: "no model.safetensors",
     other_layers: "do not match",
-    other_width: "",
+    other_width: r"parameters without weights of its size, model.layers.0.mlp.down_proj.weight (32, 64) for (32, 80)",
+    integers: "its weights are quantised, model.layers.0.self_attn.q_proj.weight (I8) among them",
+    not_a_number: "model.layers.0.self_attn.q_proj.weight holds numbers that are nan or infinite",
+    infinite: "model.layers.0.self_attn.q_proj.weight holds numbers that are nan or infinite",
+    generation("{"): "generation_config.json is no JSON object",
+    generation("[]"): "generation_config.json is no JSON object",
+    generation('{"eos_token_id": "x"}'): "eos_token_id of its generation_config.json is 'x'",
+    generation('{"eos_token_id": [1, null]}'): "eos_token_id of its generation_config.json is [1, None]",
     other_architecture: "no_such_thing",
     code_beside_it: "custom code",
     broken_config: "",

@@ -79,7 +79,8 @@ def saved(model: Path, directory: Path, options: dict[str, Any]) -> Any:
     import peft  # a second of each process that lists tests, were it at the top
 
     torch.manual_seed(0)
-    adapted = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(model), peft.LoraConfig(**options)).eval()
+    config = getattr(peft, options.pop("config", "LoraConfig"))(**options)
+    adapted = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).eval()
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
@@ -96,6 +97,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "magnitudes apart (DoRA)": {"use_dora": True},
     "of an embedding that is the head": {"target_modules": ["embed_tokens", "q_proj"]},
     "of some layers": {"layers_to_transform": [1]},
+    "rows of an embedding that is the head": {"trainable_token_indices": [7, 9]},
 }
 
 
@@ -135,3 +137,20 @@ def test_an_adapter_that_does_not_fit_is_told_why(
         path.write_text(json.dumps(config | changes))
         with pytest.raises(UserError, match=words):
             check_model(tmp_path / "a")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("config", ["IA3Config", "LoHaConfig", "VeraConfig"])
+def test_no_kind_of_adapter_is_taken_by_a_deeper_model(
+    config: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor in part: layers that it has nothing for would be those of the model."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    ia3: dict[str, Any] = {"feedforward_modules": []}
+    options = ia3 if config == "IA3Config" else {"r": 4}
+    saved(tiny_model, tmp_path / "a", {"config": config, "target_modules": ["o_proj"], **options})
+    path = tmp_path / "a" / "adapter_config.json"
+    NewModel(layers=3, hidden_size=32, heads=2, intermediate_size=64, context_tokens=128).save(tmp_path / "deep")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": str(tmp_path / "deep")}))
+    with pytest.raises(UserError, match=r"needs .*layers\.2"):
+        check_model(tmp_path / "a")

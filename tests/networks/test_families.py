@@ -88,6 +88,9 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "deepseek_v3", LATENT | {"q_lora_rank": None, "n_group": 4, "topk_group": 2, "rope_interleave": False},
     ),
     "gpt_oss": ("gpt_oss", {"num_local_experts": 4, "num_experts_per_tok": 2, **WINDOW, "rope_parameters": ROPE}),
+    "qwen3_moe, another activation": (
+        "qwen3_moe", {**EXPERTS, "num_experts": 8, "hidden_act": "gelu_pytorch_tanh"},
+    ),
     "qwen3_moe, weights of all": ("qwen3_moe", {**EXPERTS, "num_experts": 8, "norm_topk_prob": False}),
 }  # fmt: skip
 UNKNOWN: dict[str, tuple[dict[str, Any], str]] = {

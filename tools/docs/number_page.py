@@ -175,6 +175,13 @@ def _silent_groups(found: Found) -> str:
     return f"learning where {share} groups have equal rewards: {most['ratio']:.2f} of the time"
 
 
+def _mixtures(found: Found) -> str:
+    pairs = found["mixtures"].items()
+    told = [", ".join(f"{work} {pair[work]['seconds']['ratio']:.2f}" for work in found["bars"]) for _, pair in pairs]
+    each = "; ".join(f"{kind} {words}" for (kind, _), words in zip(pairs, told, strict=True))
+    return f"seconds of a mixture of experts, times a dense model's of the same active size: {each}"
+
+
 def _real_model(found: Found) -> str:
     told = []
     for run in found["plain"]:
@@ -205,6 +212,7 @@ CLAIMS = (
     Claim("scaling.json", _scaling, page="speed"),
     Claim("silent_groups.json", _silent_groups, page="speed"),
     Claim("processes.json", _processes),
+    Claim("mixture.json", _mixtures, page="speed"),
     Claim("parity.json", _parity, "make parity"),
     Claim("faults.json", _faults, "make faults"),
     Claim("faults.json", _strangers, "make faults"),

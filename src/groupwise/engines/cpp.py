@@ -1,7 +1,8 @@
 """This is the engine on a CPU: a stream of completions in compiled code, on every core, in the learner's own process.
 
-Its threads share no step and no lock while they compute, and no number depends on how many there are: a completion has
-the same ids and log-probabilities alone and among five hundred, on one core and on sixteen.
+Its threads share no step and no lock while they compute, but where a mixture's experts are too many for a core's cache:
+then they step together, and each expert is computed once for the rows of all. No number depends on how many threads
+there are: a completion has the same ids and log-probabilities alone and among five hundred, on one core and on sixteen.
 """
 
 from __future__ import annotations

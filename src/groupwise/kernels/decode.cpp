@@ -97,12 +97,11 @@ void fill(Matrix& matrix, int inner, bool half, std::initializer_list<const Proj
     for (const Projection* part : parts) matrix.take(part->weight, part->bias, part->outputs, first), first += part->outputs;
 }
 
-void fill(FeedForward& feed, const Projection& gate, const Projection& up, const Projection& down, int hidden, const Shape& shape) {
-    const int width = shape.width;
-    feed.shape(hidden, width, gate.weight, shape.half);
-    feed.down.take(down.weight, down.bias, width, 0);
-    if (gate.weight) feed.gate_up.take(gate.weight, gate.bias, hidden, 0, true);
-    feed.gate_up.take(up.weight, up.bias, hidden, gate.weight ? LANES : 0, bool(gate.weight));
+// Of the sizes that the layer has already.
+void fill(FeedForward& feed, const Projection& gate, const Projection& up, const Projection& down) {
+    feed.down.take(down.weight, down.bias, down.outputs, 0);
+    if (gate.weight) feed.gate_up.take(gate.weight, gate.bias, gate.outputs, 0, true);
+    feed.gate_up.take(up.weight, up.bias, up.outputs, gate.weight ? LANES : 0, bool(gate.weight));
 }
 
 void fill(Mixture& mixture, const MixtureWeights& from, const Shape& shape) {
@@ -110,7 +109,7 @@ void fill(Mixture& mixture, const MixtureWeights& from, const Shape& shape) {
     mixture.choice = from.choice;
     if (from.correction) mixture.correction.assign(from.correction, from.correction + from.router.outputs);
     fill(mixture.router, shape.width, shape.half, {&from.router});
-    mixture.experts.resize(size_t(from.router.outputs));
+    mixture.shape(from.router.outputs, from.hidden, shape.width, shape.half);
     const size_t part = size_t(from.hidden) * size_t(shape.width) * (shape.half ? sizeof(uint16_t) : sizeof(float));
     const char* at = static_cast<const char*>(from.weights);
     const float* bias = from.biases;
@@ -121,7 +120,7 @@ void fill(Mixture& mixture, const MixtureWeights& from, const Shape& shape) {
     };
     for (FeedForward& expert : mixture.experts) {
         const Projection gate = next(from.hidden), up = next(from.hidden), down = next(shape.width);
-        fill(expert, gate, up, down, from.hidden, shape);
+        fill(expert, gate, up, down);
     }
 }
 
@@ -140,7 +139,10 @@ void fill(Layer& layer, const LayerWeights& from, const Shape& shape) {
     if (from.latent.kv_size) fill(layer.latent, from, shape);
     else fill(layer.qkv, shape.width, shape.half, {&from.q, &from.k, &from.v});
     fill(layer.out, shape.heads * shape.padded_head_dim, shape.half, {&from.o});
-    if (from.hidden) fill(layer.feed, from.gate, from.up, from.down, from.hidden, shape);
+    if (from.hidden) {
+        layer.feed.shape(from.hidden, shape.width, from.gate.weight, shape.half);
+        fill(layer.feed, from.gate, from.up, from.down);
+    }
     fill(layer.mixture, from.mixture, shape);
     const auto take = [&](Norm& norm, const NormWeights& given, int size, bool centred) {
         norm.take(given.weight, given.bias, size, shape.norm_offset, centred);

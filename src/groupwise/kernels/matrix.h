@@ -49,15 +49,19 @@ inline Buffer allocate(size_t floats, bool zeros = true) {
 struct Matrix {
     int outputs = 0, inner = 0;
     bool half = false;
-    Buffer panels, bias;
+    float* panels = nullptr;
+    Buffer own, bias;  // own: of the panels, where they do not lie in memory of somebody else
 
     int stride() const { return padded(outputs, PANEL); }
     int depth() const { return half ? (inner + 1) / 2 : inner; }  // of a panel, in rows of 32 words
-    const float* panel(int number) const { return panels.get() + size_t(number) * depth() * PANEL; }
+    size_t size() const { return size_t(stride()) * depth(); }    // of all panels, in words
+    const float* panel(int number) const { return panels + size_t(number) * depth() * PANEL; }
 
-    void shape(int outputs_, int inner_, bool half_) {
+    // `place`: zeros for the panels; else it makes room of its own.
+    void shape(int outputs_, int inner_, bool half_, float* place = nullptr) {
         outputs = outputs_, inner = inner_, half = half_;
-        panels = allocate(size_t(stride()) * depth());
+        if (!place) own = allocate(size());
+        panels = place ? place : own.get();
         bias = allocate(stride());
     }
 
@@ -65,7 +69,7 @@ struct Matrix {
     void take(const void* weight, const float* given_bias, int rows, int first, bool halves = false) {
         for (int row = 0; row < rows; ++row) {
             const int at = halves ? (row / LANES) * PANEL + row % LANES + first : first + row;
-            float* to = panels.get() + size_t(at / PANEL) * depth() * PANEL + at % PANEL;
+            float* to = panels + size_t(at / PANEL) * depth() * PANEL + at % PANEL;
             if (half) take_pairs(static_cast<const uint16_t*>(weight) + size_t(row) * inner, reinterpret_cast<uint16_t*>(to));
             else
                 for (int k = 0; k < inner; ++k) to[size_t(k) * PANEL] = static_cast<const float*>(weight)[size_t(row) * inner + k];
@@ -79,11 +83,16 @@ struct Matrix {
     }
 };
 
-// Memory that is asked for, `step` bytes further each time, before it is needed.
+// Memory that is asked for, `step` bytes further each time, before it is needed: at most two lines of it.
 struct Ahead {
+    static constexpr int LINE = 64;
     const char* at;
     int step;
-    void ask() { __builtin_prefetch(at, 0, 2), at += step; }
+    void ask() {
+        __builtin_prefetch(at, 0, 2);
+        if (step > LINE) __builtin_prefetch(at + LINE, 0, 2);
+        at += step;
+    }
 };
 
 // Each result is one chain of fused multiply-adds over k: the same bits for any number of rows beside it.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "norm.h"
+#include "team.h"
 
 namespace groupwise {
 
@@ -27,9 +28,12 @@ struct FeedForward {
     Matrix gate_up, down;  // gate and up in turn, sixteen of each; without a gate, up alone
     bool gated = true;
 
-    void shape(int hidden, int width, bool gated_, bool half) {
-        gated = gated_, gate_up.shape(gated ? 2 * padded(hidden) : hidden, width, half), down.shape(width, hidden, half);
+    // `place`: zeros for both matrices, one behind the other.
+    void shape(int hidden, int width, bool gated_, bool half, float* place = nullptr) {
+        gated = gated_, gate_up.shape(gated ? 2 * padded(hidden) : hidden, width, half, place);
+        down.shape(width, hidden, half, place ? place + gate_up.size() : nullptr);
     }
+    size_t size() const { return gate_up.size() + down.size(); }
     int stride() const { return padded(down.inner, PANEL); }
 
     // What gate and up make of rows, [rows, stride()].
@@ -60,30 +64,67 @@ struct Mixture {
     std::vector<float> correction;  // is added to each expert's sigmoid where experts are chosen, not where they are weighed
     Matrix router;
     std::vector<FeedForward> experts;
+    Buffer panels;  // of all experts, in the order in which they are read
+
+    // So many gated experts.
+    void shape(int count, int hidden, int width, bool half) {
+        experts.resize(size_t(count));
+        FeedForward one;
+        one.shape(hidden, width, true, half);
+        panels = allocate(one.size() * size_t(count));
+        for (size_t i = 0; i < experts.size(); ++i) experts[i].shape(hidden, width, true, half, panels.get() + i * one.size());
+    }
 
     explicit operator bool() const { return choice.chosen > 0; }
+
+    // Whether experts do not stay in a core's cache from one step to the next.
+    bool large() const { return experts.size() && experts.size() * experts[0].size() * sizeof(float) > (size_t(1) << 20); }
+};
+
+struct Pick {
+    int row, expert;
+    float weight;
+};
+
+// Rows of one thread, and which experts they go to.
+struct ExpertRows {
+    const float* x;
+    std::vector<Pick> picks;  // by expert, and by row
+    std::vector<int> starts;  // where each expert's picks begin, and where the last one's end
+    float* made;              // of each pick, what its expert makes of its row
 };
 
 // One thread's working memory for mixtures.
 class Experts {
   public:
-    // Adds the chosen experts' results to sums. A row's are added in the order of the experts, whoever is beside it.
-    void add(const Mixture& mixture, const float* x, int x_row, int rows, Activation active_of, float* sums, int sums_row) {
+    // Adds the chosen experts' results to sums. A row's are added in the order of the experts, whoever computes them and
+    // whoever is beside it.
+    void add(const Mixture& mixture, const float* x, int x_row, int rows, Activation active_of, float* sums, int sums_row,
+             const Seat& seat = {}) {
+        const int count = int(mixture.experts.size());
         route(mixture, x, x_row, rows);
-        for (size_t expert = 0; expert < mixture.experts.size(); ++expert) {
-            members_.clear();
-            for (const Pick& pick : picks_)
-                if (pick.expert == int(expert)) members_.push_back(pick);
-            if (!members_.empty()) add(mixture.experts[expert], x, x_row, active_of, sums, sums_row);
+        sort_picks(count);
+        grow(made_, mine_.picks.size() * size_t(sums_row));
+        mine_.x = x, mine_.made = made_.get();
+        if (Team* team = seat.team.get()) {
+            team->rows()[size_t(seat.place)] = &mine_;
+            team->meet();
+            for (int expert; (expert = team->take()) < count;)
+                compute(mixture.experts[size_t(expert)], expert, team->rows(), x_row, active_of, sums_row);
+            team->meet();
+        } else {
+            alone_.assign(1, &mine_);
+            for (int expert = 0; expert < count; ++expert)
+                compute(mixture.experts[size_t(expert)], expert, alone_, x_row, active_of, sums_row);
+        }
+        const float* made = made_.get();
+        for (const Pick& pick : mine_.picks) {
+            float* to = sums + size_t(pick.row) * sums_row;
+            for (int i = 0; i < sums_row; i += LANES, made += LANES) store(to + i, load(to + i) + load(made) * pick.weight);
         }
     }
 
   private:
-    struct Pick {
-        int row, expert;
-        float weight;
-    };
-
     void route(const Mixture& mixture, const float* x, int x_row, int rows) {
         const int stride = mixture.router.stride(), count = int(mixture.experts.size());
         grow(scores_, size_t(rows) * stride);
@@ -141,16 +182,34 @@ class Experts {
         });
     }
 
-    void add(const FeedForward& expert, const float* x, int x_row, Activation active_of, float* sums, int sums_row) {
-        const int rows = int(members_.size()), stride = expert.stride();
+    void sort_picks(int count) {
+        mine_.starts.assign(size_t(count) + 1, 0);
+        for (const Pick& pick : picks_) ++mine_.starts[size_t(pick.expert) + 1];
+        for (size_t i = 1; i < mine_.starts.size(); ++i) mine_.starts[i] += mine_.starts[i - 1];
+        mine_.picks.resize(picks_.size());
+        order_.assign(mine_.starts.begin(), mine_.starts.end());
+        for (const Pick& pick : picks_) mine_.picks[size_t(order_[size_t(pick.expert)]++)] = pick;
+    }
+
+    // Of everybody's rows that one expert was chosen for.
+    void compute(const FeedForward& expert, int number, const std::vector<const ExpertRows*>& all, int x_row, Activation active_of,
+                 int made_row) {
+        const int stride = expert.stride();
+        results_.clear();
+        for (const ExpertRows* each : all)
+            for (int i = each->starts[size_t(number)]; i < each->starts[size_t(number) + 1]; ++i)
+                results_.push_back(each->made + size_t(i) * made_row);
+        const int rows = int(results_.size());
+        if (!rows) return;
         grow(inputs_, size_t(rows) * x_row), grow(active_, size_t(rows) * stride);
-        for (int i = 0; i < rows; ++i)
-            std::memcpy(&inputs_[size_t(i) * x_row], x + size_t(members_[size_t(i)].row) * x_row, size_t(x_row) * sizeof(float));
+        float* to = inputs_.get();
+        for (const ExpertRows* each : all)
+            for (int i = each->starts[size_t(number)]; i < each->starts[size_t(number) + 1]; ++i, to += x_row)
+                std::memcpy(to, each->x + size_t(each->picks[size_t(i)].row) * x_row, size_t(x_row) * sizeof(float));
         expert.activate(inputs_.get(), x_row, rows, active_of, active_.get());
         multiply(expert.down, active_.get(), stride, rows, [&](int row, int column, Vec a, Vec b) {
-            const Pick& member = members_[size_t(row)];
-            float* to = sums + size_t(member.row) * sums_row + column;
-            store(to, load(to) + a * member.weight), store(to + LANES, load(to + LANES) + b * member.weight);
+            float* made = results_[size_t(row)] + column;
+            store(made, a), store(made + LANES, b);
         });
     }
 
@@ -165,8 +224,11 @@ class Experts {
         if (room.size < floats) room.data = allocate(floats), room.size = floats;
     }
 
-    Room scores_, inputs_, active_;
-    std::vector<Pick> picks_, members_;
+    Room scores_, inputs_, active_, made_;
+    ExpertRows mine_;
+    std::vector<const ExpertRows*> alone_;
+    std::vector<float*> results_;
+    std::vector<Pick> picks_;
     std::vector<float> worth_, groups_;
     std::vector<int> order_;
 };

@@ -18,7 +18,7 @@ namespace groupwise {
 class Scheduler {
   public:
     // As many threads as wanted, or as there can be; where there is none, whoever waits for events does the work.
-    Scheduler(Transformer& model, Work work) : model_(model), work_(std::move(work)) {
+    Scheduler(Transformer& model, Work work) : model_(model), work_(std::move(work)), shared_(model.shared()) {
         workers_ = size_t(std::max(1, work_.threads));
         for (int i = 0; i < work_.threads; ++i)
             if (!threads_.start([this] { work_loop(); })) break;
@@ -89,11 +89,14 @@ class Scheduler {
     struct Worker {
         Worker(Transformer& model, const Work& work, bool waits)
             : forward(model), sampler(work.rule, model.shape.vocabulary), waits(waits) {}
+
+        bool steps() const { return prompts.empty() && !mine.empty(); }
         Forward forward;
         Sampler sampler;
         const bool waits;  // where there is nothing to do; else it says so
         Rows mine;
         Groups prompts;
+        bool expected = false;  // by others that begin a step
     };
 
     bool done() const { return waiting_.empty() && !computing_ && ready_.empty() && !running_; }
@@ -107,15 +110,29 @@ class Scheduler {
     void work_loop() noexcept {
         try {
             Worker worker(model_, work_, true);
-            while (work_once(worker)) continue;
+            try {
+                while (work_once(worker)) continue;
+            } catch (...) {
+                expect(worker, false);
+                throw;
+            }
         } catch (...) {
             stop(std::current_exception());
         }
     }
 
+    // Says whether others that begin a step are to wait for this worker.
+    void expect(Worker& worker, bool steps) {
+        if (!shared_ || worker.expected == steps) return;
+        worker.expected = steps;
+        meeting_.expect(steps);
+    }
+
     // One piece of work; false where there is none and the worker does not wait, and at the end.
     bool work_once(Worker& worker) {
-        if (!next(worker)) return false;
+        const bool some = next(worker);
+        expect(worker, some && worker.steps());
+        if (!some) return false;
         if (worker.prompts.empty()) step(worker.forward, worker.sampler, worker.mine);
         else compute(worker.forward, worker.prompts);
         return true;
@@ -133,6 +150,7 @@ class Scheduler {
             if (prompts.empty()) share(mine);
             if (!prompts.empty() || !mine.empty()) return true;
             if (!worker.waits) return false;
+            expect(worker, false);
             ++idle_, more_.wait(lock), --idle_;
         }
         return false;
@@ -234,7 +252,7 @@ class Scheduler {
         std::vector<int> numbers;
         std::copy_if(lasts.begin(), lasts.end(), std::back_inserter(numbers), [](int last) { return last >= 0; });
         const float* logits = nullptr;
-        if (!tokens.empty()) forward.run(tokens, numbers);
+        if (!tokens.empty()) run(forward, tokens, numbers);
         if (!numbers.empty()) logits = forward.logits();
         std::vector<SampleEvent> events;
         Rows left;
@@ -254,6 +272,17 @@ class Scheduler {
         const size_t gone = all - left.size();
         mine.swap(left);
         if (!events.empty() || gone) tell(events, gone);
+    }
+
+    // Beside whoever begins a step now.
+    void run(Forward& forward, const std::vector<Token>& tokens, const std::vector<int>& ends) {
+        const Seat seat = shared_ ? meeting_.join() : Seat{};
+        try {
+            forward.run(tokens, ends, seat);
+        } catch (...) {
+            if (seat.team) seat.team->leave(std::current_exception());
+            throw;
+        }
     }
 
     // `gone`: rows that this thread no longer holds.
@@ -308,6 +337,8 @@ class Scheduler {
 
     Transformer& model_;
     const Work work_;
+    const bool shared_;
+    Meeting meeting_;
     std::mutex mutex_;
     std::condition_variable more_, polled_;
     std::deque<std::shared_ptr<Group>> waiting_;

@@ -91,6 +91,11 @@ struct Transformer {
     int hidden = 0;          // the widest feed-forward layer's
     Ropes ropes;
     Pool pool;
+
+    // Whether threads do better to make their steps together.
+    bool shared() const {
+        return std::any_of(layers.begin(), layers.end(), [](const Layer& layer) { return layer.mixture.large(); });
+    }
 };
 
 // One thread's working memory, and the pass itself.
@@ -103,8 +108,10 @@ class Forward {
 
     // Leaves the last hidden states, before the final norm, of the tokens at `ends`, in that ascending order. Of others
     // nobody asks for more than what later tokens see of them: the last layer's keys and values are the last thing that
-    // is computed. Tokens with one `before` come together, and among them those with one `own`.
-    void run(const std::vector<Token>& tokens, const std::vector<int>& ends) {
+    // is computed. Tokens with one `before` come together, and among them those with one `own`. Threads with a seat compute
+    // experts together.
+    void run(const std::vector<Token>& tokens, const std::vector<int>& ends, Seat seat = {}) {
+        seat_ = std::move(seat);
         reserve(int(tokens.size()));
         for (int row = 0; row < rows_; ++row) {
             embed(size_t(tokens[row].id) * size_t(s_.width), x(row));
@@ -120,7 +127,7 @@ class Forward {
             for (int row = 0; row < rows_; ++row) place(number, tokens[row], projected(row));
             if (number + 1 < s_.layers) attend(number, tokens);
             else if (keep(ends); rows_) attend(number, at(tokens, ends));
-            else break;
+            else if (!seat_.team) break;
             added(layer.out, mixed_.get(), heads_, layer.after_attention);
             if (!s_.parallel) all_normalised(layer.before_mlp);
             feed_forward(layer);
@@ -226,7 +233,7 @@ class Forward {
             if (!layer.mixture) return added(layer.feed.down, active_.get(), layer.feed.stride(), layer.after_mlp);
         }
         std::memset(sum_.get(), 0, size_t(rows_) * width_ * sizeof(float));
-        experts_.add(layer.mixture, normal_.get(), width_, rows_, s_.activation, sum_.get(), width_);
+        experts_.add(layer.mixture, normal_.get(), width_, rows_, s_.activation, sum_.get(), width_, seat_);
         if (layer.feed.down.inner)
             multiply(layer.feed.down, active_.get(), layer.feed.stride(), rows_, [&](int row, int column, Vec a, Vec b) {
                 float* to = &sum_[size_t(row) * width_ + column];
@@ -322,6 +329,7 @@ class Forward {
     std::vector<float> scores_, latents_;
     std::vector<Query> queries_;
     Experts experts_;
+    Seat seat_;
 };
 
 }  // namespace groupwise

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.learners.safe_files import one_line, refuse_fetched
+from groupwise.learners.safe_files import one_line, refuse_fetched, refuse_infinite
 from groupwise.learners.source import fetched
-from groupwise.learners.stored_dtype import computes_in, narrower_dtype
+from groupwise.learners.stored_dtype import computes_in, narrower_dtype, packed_weight
 from groupwise.networks.context import UNLIMITED, stated_context
+from groupwise.output.counting import counted
 
 HEAD = "score.weight"
 """Of a sequence classifier, as transformers names it."""
 UNPACKED = ("mxfp4", "fp8", "finegrained_fp8")
 """Ways of quantising that transformers undoes where it loads a model."""
+TOLD: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
+"""Tensors of other sizes are told by name here; transformers would point to a table that it logs."""
 LONGEST_CONTEXT = 1 << 25
 """In tokens; the longest that models are published with is 10 million."""
 
@@ -57,7 +60,7 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu", 
         )
     model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype, mapped)
     _refuse_lost(source, lost, "a complete causal language model")
-    return (model if mapped else _in_memory(model, device)).eval()
+    return (model if mapped else _in_memory(source, model, device)).eval()
 
 
 def load_policy(
@@ -100,7 +103,7 @@ def load_scorer(
     new = not scorer_kind(source)
     model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, mapped, num_labels=1)
     _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
-    return (model if mapped else _in_memory(model, device)).eval(), new
+    return (model if mapped else _in_memory(source, model, device)).eval(), new
 
 
 def scorer_kind(source: Path | str) -> str:
@@ -129,24 +132,46 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **
     with one_line(f"{source}: the model can't be loaded", _offline_hint()):
         if not Path(name).exists():
             refuse_fetched(name, how)
-        _refuse_quantised(source, AutoConfig.from_pretrained(name, **how))
+        _refuse_generation(source, Path(name) / "generation_config.json")
+        _refuse_quantised(source, Path(name), AutoConfig.from_pretrained(name, **how))
         if dtype == "float64":
             options |= {"experts_implementation": "eager"}  # transformers' other ways with experts take no doubles
         stored = narrower_dtype(Path(name), dtype) if mapped else ""
         for each in filter(None, (stored, dtype)):
             model, report = kind.from_pretrained(
-                name, dtype=getattr(torch, each), output_loading_info=True, use_safetensors=True, **how, **options
+                name,
+                dtype=getattr(torch, each),
+                use_safetensors=True,
+                **TOLD,
+                **how,
+                **options,
             )
             if each == dtype or not computes_in(model, getattr(torch, stored)):
                 break
     _refuse_context(source, model.config.get_text_config())
     _refuse_bidirectional(source, model.config.get_text_config())
-    return model, sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    others = sorted(f"{key} {tuple(stored)} for {tuple(told)}" for key, stored, told in report["mismatched_keys"])
+    return model, sorted(report["missing_keys"]) + others
 
 
-def _refuse_quantised(source: Path | str, config: Any) -> None:
+def _refuse_generation(source: Path | str, path: Path) -> None:
+    """Raises UserError where it can't be read which tokens end a completion: transformers goes on without it."""
+    try:
+        ends = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{source}: its generation_config.json is no JSON object; expected one, or none") from error
+    if not all(type(each) is int for each in (ends if isinstance(ends, list) else [ends] if ends is not None else [])):
+        raise UserError(f"{source}: eos_token_id of its generation_config.json is {ends!r}; expected an id, or several")
+
+
+def _refuse_quantised(source: Path | str, path: Path, config: Any) -> None:
     """Raises UserError for weights that stay quantised: they take no gradient, and no engine here samples from them."""
     kind = (config.to_dict().get("quantization_config") or {}).get("quant_method")
+    if not kind and (packed := packed_weight(path)):
+        raise UserError(
+            f"{source}: its weights are quantised, {packed} among them, and config.json has no quantization_config; "
+            "expected a checkpoint in float32, bfloat16 or float16"
+        )
     if kind and kind not in UNPACKED:
         raise UserError(
             f"{source}: its weights are quantised ({kind}), and are not trained here, beside adapters (QLoRA) neither; "
@@ -173,20 +198,21 @@ def _refuse_bidirectional(source: Path | str, config: Any) -> None:
         )
 
 
-def _in_memory(model: Any, device: str) -> Any:
+def _in_memory(source: Path | str, model: Any, device: str) -> Any:
     """Moves the model to ``device``, and out of the file, which safetensors maps: all of it would stay mapped, beside
-    what was learned and what was laid out anew, for as long as one weight lies there."""
+    what was learned and what was laid out anew, for as long as one weight lies there. Refuses what is no number."""
     if device == "cpu":
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.data = tensor.data.clone()
+    refuse_infinite(str(source), model)
     return model.to(device)
 
 
 def _refuse_lost(source: Path | str, lost: Sequence[str], expected: str) -> None:
     if lost:
         raise UserError(
-            f"{source}: config.json and the weights do not match: {len(lost)} parameters have no weights, "
-            f"{lost[0]} first; expected {expected}"
+            f"{source}: config.json and the weights do not match: {counted(len(lost), 'parameter')} without weights of "
+            f"its size, {lost[0]} first; expected {expected}"
         )
 
 

@@ -60,7 +60,7 @@ def _write(adapter: Path, base: str, how: Mapping[str, Any], kept: Path) -> None
         if not Path(base).exists():
             refuse_fetched(base, how)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True, **how)
-        tied = _untied(model)
+        tied = not _trains_tokens(adapter) and _untied(model)
         with_adapter: Any = PeftModel.from_pretrained(model, str(adapter))
         _refuse_lost(adapter, base, with_adapter)
         own = (adapter / "tokenizer_config.json").is_file()
@@ -87,20 +87,30 @@ def _refuse_kind(adapter: Path) -> None:
 
 
 def _refuse_lost(adapter: Path, base: str, with_adapter: Any) -> None:
-    """Compares the low-rank matrices that are there with those that the model has. Raises UserError where they are
-    others: peft leaves out what it has no place for, and gives what is missing no effect."""
+    """Compares the tensors of an adapter, of whatever kind, that are there with those that the model has. Raises
+    UserError where they are others: peft leaves out what it has no place for, and gives what is missing no effect."""
     from peft.utils import get_peft_model_state_dict
     from safetensors import safe_open
 
+    mark = f".{with_adapter.base_model.prefix}"
     with safe_open(adapter / WEIGHTS, framework="pt") as file:
-        given = {name for name in file.keys() if ".lora_" in name}  # noqa: SIM118
-    expected = {name for name in get_peft_model_state_dict(with_adapter) if ".lora_" in name}
+        given = set(file.keys())
+    if any(mark in name for name in given):  # beside it may lie modules of the model's own
+        given = {name for name in given if mark in name}
+    else:
+        mark = ""
+    expected = {name for name in get_peft_model_state_dict(with_adapter) if mark in name}
     for names, words in ((given - expected, "has no place for"), (expected - given, "needs")):
         if names:
             raise UserError(
-                f"{adapter}: {base} {words} {min(names)} and {len(names) - 1} others of its adapter's matrices; "
+                f"{adapter}: {base} {words} {min(names)} and {len(names) - 1} others of its adapter's tensors; "
                 "expected the model that it was trained on, with its own adapter_config.json"
             )
+
+
+def _trains_tokens(adapter: Path) -> bool:
+    """Says whether rows of the embedding are its own: peft puts them into a head that is the embedding, too."""
+    return bool(json.loads((adapter / CONFIG).read_text(encoding="utf-8")).get("trainable_token_indices"))
 
 
 def _untied(model: Any) -> bool:

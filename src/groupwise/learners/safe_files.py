@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def refuse_fetched(name: str, how: Mapping[str, Any]) -> None:
             refuse_index(Path(index))
 
 
+def refuse_infinite(text: str, model: Any) -> None:
+    """Raises UserError for a weight that is nan or infinite: one forward pass hides it and another does not."""
+    for name, weight in model.named_parameters():
+        ends = weight.detach().aminmax() if weight.numel() else ()
+        if not all(map(isfinite, map(float, ends))):
+            raise UserError(
+                f"{text}: {name} holds numbers that are nan or infinite; expected the model as it was before whatever "
+                "wrote it went wrong"
+            )
+
+
 @contextmanager
 def one_line(what: str, hint: str = "") -> Iterator[None]:
     """Turns whatever a file makes its readers raise (a config with a number for a name, a tokenizer of half a line)
@@ -74,4 +86,6 @@ def one_line(what: str, hint: str = "") -> Iterator[None]:
     except Exception as error:  # tokenizers and huggingface_hub raise kinds of their own, down to plain Exception
         first, *others = str(error).strip().splitlines() or [type(error).__name__]
         reason = f"{first} {others[0].strip()}" if first.endswith(":") and others else first
+        if isinstance(error, (LookupError, TypeError, ArithmeticError, AttributeError)):  # words of a program's
+            reason = f"{type(error).__name__}: {reason}"
         raise UserError(f"{what}: {reason}{hint}") from error

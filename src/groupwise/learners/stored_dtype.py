@@ -14,6 +14,8 @@ NAMES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64
 """As safetensors names them."""
 WIDER = {"bfloat16": ("float32", "float64"), "float16": ("float32", "float64"), "float32": ("float64",)}
 """The dtypes that hold every number of a dtype."""
+BYTES = "I8", "U8", "I3", "U3", "I1", "U1", "F8"
+"""What dtypes begin with whose numbers are no weights by themselves."""
 LONGEST_HEADER = 100_000_000
 """Bytes, as safetensors has it."""
 
@@ -21,10 +23,24 @@ LONGEST_HEADER = 100_000_000
 def narrower_dtype(directory: Path, dtype: str) -> str:
     """Returns the dtype that all tensors of a model directory have, where ``dtype`` holds all their numbers and more;
     else empty."""
-    files = sorted(directory.glob("*.safetensors")) if directory.is_dir() else []
-    found = {tensor["dtype"] for file in files for name, tensor in _header(file).items() if name != "__metadata__"}
+    found = set(_dtypes(directory).values())
     name = NAMES.get(next(iter(found)), "") if len(found) == 1 else ""
     return name if dtype in WIDER.get(name, ()) else ""
+
+
+def packed_weight(directory: Path) -> str:
+    """Returns the name and dtype of a weight whose numbers need others beside them, integers or floats of a byte; empty
+    where files hold none."""
+    kinds = _dtypes(directory).items()
+    packed = (f"{name} ({kind})" for name, kind in kinds if name.endswith("weight") and kind[:2] in BYTES)
+    return next(packed, "")
+
+
+def _dtypes(directory: Path) -> dict[str, str]:
+    """Returns the dtype of every tensor of a model directory, as safetensors names it."""
+    files = sorted(directory.glob("*.safetensors")) if directory.is_dir() else []
+    tensors = (item for file in files for item in _header(file).items() if item[0] != "__metadata__")
+    return {name: str(tensor["dtype"]) for name, tensor in tensors}
 
 
 def _header(file: Path) -> dict[str, Any]:

@@ -5,13 +5,20 @@ Where a mixture is more than a router and experts (biases, adapters), its own mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from groupwise.kernels import learn
+from groupwise.kernels.tile_threads import TileThreads
+
+TILE = 256
+"""Rows of an expert between two matrix products."""
+ALONE = TileThreads(1)
 PARTS, WEIGHTS, SHARED = {"gate", "experts"}, {"gate_up_proj", "down_proj"}, "shared_experts"
 Activation = Literal["silu", "gelu_tanh", "clamped"]
 
@@ -26,84 +33,125 @@ def is_plain(mixture: nn.Module) -> bool:
     return set(parts) == WEIGHTS and not transposed and all(weight.dim() == 3 for weight in parts.values())
 
 
-def mixed(mixture: Any, x: Tensor, activation: Activation) -> Tensor:
-    """Returns ``[N, d]`` what a mixture makes of rows ``[N, d]``, differentiable, router and all."""
+def mixed(mixture: Any, x: Tensor, activation: Activation, pool: TileThreads) -> Tensor:
+    """Returns ``[N, d]`` what a mixture makes of rows ``[N, d]``, differentiable, router and all. ``pool``: whose
+    threads compute."""
     if not is_plain(mixture):
         made = mixture(x[None])
         return (made[0] if isinstance(made, tuple) else made)[0]  # type: ignore[no-any-return]
     _, weights, chosen = mixture.gate(x)
-    experts = chosen.flatten()
-    order = experts.argsort(stable=True)
-    rows = order.div(chosen.shape[1], rounding_mode="floor")
-    counts = torch.bincount(experts, minlength=len(mixture.experts.gate_up_proj)).tolist()
-    given = rows, counts, activation, mixture.experts.gate_up_proj, mixture.experts.down_proj
-    sums: Tensor = _Experts.apply(x, weights.flatten()[order], *given)
+    chosen, order = chosen.sort(dim=1)  # so that a row's are added in the order of the experts
+    rows = TILE if x.dtype.itemsize > 2 else max(1, x.shape[0])  # sums over tiles would be rounded in half precision
+    plan = ExpertPlan.of(chosen, len(mixture.experts.gate_up_proj), rows, activation, pool)
+    given = mixture.experts.gate_up_proj, mixture.experts.down_proj
+    sums: Tensor = _Experts.apply(x, weights.gather(1, order), plan, *given)
     shared = dict(mixture.named_children()).get(SHARED)
     return sums if shared is None else sums + shared(x)
+
+
+class ExpertPlan(NamedTuple):
+    """A plan says which rows go to which expert: P = N · chosen picks, those of one expert side by side."""
+
+    rows: Tensor  # [P] the row of each pick
+    places: Tensor  # [N, chosen] where a row's picks stand, by expert
+    tiles: list[list[slice]]
+    """Of each expert its picks, so many at a time that what is made of them stays in a core's cache."""
+    activation: Activation
+    pool: TileThreads
+
+    @staticmethod
+    def of(chosen: Tensor, experts: int, most: int, activation: Activation, pool: TileThreads) -> ExpertPlan:
+        """Plans for ``chosen`` ``[N, chosen]``, experts of each row in their order; ``most``: picks of a tile."""
+        order = chosen.flatten().argsort(stable=True)
+        places = torch.empty_like(order)
+        places[order] = torch.arange(len(order), device=order.device)
+        ends = list(accumulate(torch.bincount(chosen.flatten(), minlength=experts).tolist(), initial=0))
+        tiles = [[slice(at, min(at + most, end)) for at in range(start, end, most)] for start, end in pairwise(ends)]
+        rows = order.div(chosen.shape[1], rounding_mode="floor")
+        return ExpertPlan(rows, places.view_as(chosen), tiles, activation, pool)
+
+    def each(self, count: int, work: Callable[[int], None], like: Tensor) -> None:
+        """Calls ``work`` of 0 to ``count`` - 1: on a CPU by whichever thread is free."""
+        if like.device.type != "cpu":
+            for number in range(count):
+                work(number)
+            return
+        with self.pool.inside(tiled=True):
+            self.pool.each(count, work)
+
+    def compiled(self, like: Tensor, width: int) -> bool:
+        """Says whether compiled code computes what stands between matrix products."""
+        return self.activation == "silu" and learn.fits(like, (width,))
+
+    def active(self, both: Tensor) -> Tensor:
+        """Returns ``active(gate) · up`` of rows of gate and up."""
+        if self.compiled(both, both.shape[1] // 2):
+            return learn.swiglu(both, ALONE)
+        gate, up = both.chunk(2, dim=-1)
+        return _active(gate, self.activation).mul_(up)
+
+    def active_backward(self, both: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns ``active(both)`` again, and the gradient of ``both`` for ``dy``, that of the former."""
+        if self.compiled(both, both.shape[1] // 2):
+            return learn.swiglu_backward(both, dy, ALONE)
+        gate, up = both.chunk(2, dim=-1)
+        active = _active(gate, self.activation)
+        return active * up, torch.cat((_active_backward(dy * up, gate, self.activation), dy * active), dim=-1)
 
 
 class _Experts(torch.autograd.Function):
     """Σ_e w · down_e(active(gate_e x) · up_e x). Kept are the rows of gate and up; what comes after is made again."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weights: Tensor,
-        rows: Tensor,
-        counts: Sequence[int],
-        activation: Activation,
-        gate_up: Tensor,
-        down: Tensor,
-    ) -> Tensor:
-        inputs = x[rows]
-        between = _products(inputs, counts, gate_up.transpose(1, 2))
-        gate, up = between.chunk(2, dim=-1)
-        made = _products(_active(gate, activation).mul_(up), counts, down.transpose(1, 2))
-        ctx.save_for_backward(x, weights, rows, between, gate_up, down)
-        ctx.counts, ctx.activation = counts, activation
-        return torch.zeros_like(x).index_add_(0, rows, (made * weights[:, None]).to(x.dtype))
+    def forward(ctx: Any, x: Tensor, weights: Tensor, plan: ExpertPlan, gate_up: Tensor, down: Tensor) -> Tensor:
+        between, made = (x.new_empty(len(plan.rows), width) for width in (gate_up.shape[1], x.shape[1]))
+        tiles = [(expert, tile) for expert, own in enumerate(plan.tiles) for tile in own]
+
+        def work(number: int) -> None:
+            expert, tile = tiles[number]
+            torch.mm(x[plan.rows[tile]], gate_up[expert].T, out=between[tile])
+            torch.mm(plan.active(between[tile]), down[expert].T, out=made[tile])
+
+        plan.each(len(tiles), work, x)
+        ctx.save_for_backward(x, weights, between, gate_up, down)
+        ctx.plan = plan
+        return _sums(made, plan.places, weights).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weights, rows, between, gate_up, down = ctx.saved_tensors
-        gate, up = between.chunk(2, dim=-1)
-        active = _active(gate, ctx.activation)
-        dmade, hidden, scale = dy[rows], active * up, weights[:, None].to(dy.dtype)
-        dhidden = _products(dmade, ctx.counts, down)
-        dweights = (dhidden * hidden).sum(-1).to(weights.dtype)
-        dhidden.mul_(scale)
-        learns = ctx.needs_input_grad
-        ddown = _sums(dmade, hidden.mul_(scale), ctx.counts, down) if learns[6] else None
-        dbetween = torch.cat((_active_backward(dhidden * up, gate, ctx.activation), dhidden.mul_(active)), dim=-1)
-        dgate_up = _sums(dbetween, x[rows], ctx.counts, gate_up) if learns[5] else None
-        dx = torch.zeros_like(x).index_add_(0, rows, _products(dbetween, ctx.counts, gate_up)) if learns[0] else None
-        return dx, dweights, None, None, None, dgate_up, ddown
+        x, weights, between, gate_up, down = ctx.saved_tensors
+        plan, learns, dy = ctx.plan, any(ctx.needs_input_grad[3:]), dy.contiguous()
+        of_picks = torch.empty_like(weights.flatten()).scatter_(0, plan.places.flatten(), weights.flatten())
+        dweights, dinputs = torch.empty_like(of_picks), x.new_empty(len(plan.rows), x.shape[1])
+        grown = torch.zeros_like(gate_up) if learns else None, torch.zeros_like(down) if learns else None
+
+        def work(expert: int) -> None:
+            for tile in plan.tiles[expert]:
+                rows = plan.rows[tile]
+                back = dy[rows]
+                dhidden = back @ down[expert]
+                hidden, dboth = plan.active_backward(between[tile], dhidden)
+                dweights[tile] = (dhidden * hidden).sum(-1)
+                scale = of_picks[tile, None].to(dy.dtype)
+                dboth.mul_(scale)
+                if grown[0] is not None and grown[1] is not None:
+                    grown[0][expert].addmm_(dboth.T, x[rows])
+                    grown[1][expert].addmm_(back.T, hidden.mul_(scale))
+                torch.mm(dboth, gate_up[expert], out=dinputs[tile])
+
+        plan.each(len(plan.tiles), work, x)
+        dx = _sums(dinputs, plan.places, None).to(x.dtype) if ctx.needs_input_grad[0] else None
+        return dx, dweights[plan.places], None, *grown
 
 
-def _products(x: Tensor, counts: Sequence[int], matrices: Tensor) -> Tensor:
-    """Every expert's rows times its matrix, of ``[E, inputs, outputs]``."""
-    made = x.new_empty(len(x), matrices.shape[2])
-    for expert, part in _parts(counts):
-        torch.mm(x[part], matrices[expert], out=made[part])
-    return made
-
-
-def _sums(left: Tensor, right: Tensor, counts: Sequence[int], like: Tensor) -> Tensor:
-    """Every expert's leftᵀ right, ``[E, ...]``; 0 where an expert has no rows."""
-    found = torch.empty_like(like) if all(counts) else torch.zeros_like(like)
-    for expert, part in _parts(counts):
-        torch.mm(left[part].T, right[part], out=found[expert])
-    return found
-
-
-def _parts(counts: Sequence[int]) -> Iterator[tuple[int, slice]]:
-    """Yields each expert that has rows, with them."""
-    start = 0
-    for expert, count in enumerate(counts):
-        if count:
-            yield expert, slice(start, start + count)
-        start += count
+def _sums(picks: Tensor, places: Tensor, weights: Tensor | None) -> Tensor:
+    """Returns ``[N, d]`` each row's picks, times their weights, added in their order, in float32 at least."""
+    kind = torch.promote_types(picks.dtype, torch.float32)
+    total = picks.new_zeros(len(places), picks.shape[1], dtype=kind)
+    for place, own in enumerate(places.unbind(1)):
+        part = picks[own].to(kind)
+        total += part if weights is None else part.mul_(weights[:, place, None])
+    return total
 
 
 def _active(x: Tensor, activation: Activation) -> Tensor:

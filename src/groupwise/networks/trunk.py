@@ -112,7 +112,7 @@ class Trunk:
 
     def _feed_forward(self, layer: LayerParts, x: Tensor) -> Tensor:
         if layer.mixture is not None:
-            return mixed(layer.mixture, x, self.blueprint.activation)
+            return mixed(layer.mixture, x, self.blueprint.activation, self.pool)
         made = linears(layer.gate_up, x)
         assert layer.down is not None
         if layer.gate is None:
