@@ -252,18 +252,17 @@ def test_a_reward_that_fails_on_one_keeps_what_it_said_of_the_others(rollout: Ma
     assert asked == ["b", "c", "a", "c"]
 
 
-def test_a_full_disk_is_no_fault_of_the_file(
-    rollout: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_no_fault_of_the_file(rollout: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cached = Cached(Slow(), tmp_path / "cache.db")
     cached.score([rollout("a")])
 
-    def full(*arguments: Any, **named: Any) -> sqlite3.Connection:
+    def full(path: Path, timeout: float) -> sqlite3.Connection:
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
 
-    with monkeypatch.context() as patched, pytest.raises(UserError, match="what it holds is whole; make room and run"):
+    with monkeypatch.context() as patched:
         patched.setattr(sqlite3, "connect", full)
-        cached.score([rollout("b")])
+        with pytest.raises(UserError, match="what it holds is whole; make room and run"):
+            cached.score([rollout("b")])
     assert cached.score([rollout("a"), rollout("b")]) == Slow().score([rollout("a"), rollout("b")])

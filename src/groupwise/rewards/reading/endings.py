@@ -157,15 +157,17 @@ def ending_spans(text: str) -> Iterator[Span]:
         if not is_denied(end[: pieces[start][0]]):
             yield Span(inside)
         return
-    goes_on = number is not None and GOES_ON.match(end, number.end())
-    if (
-        number is None
-        or goes_on
-        or _is_inside(end[: number.start()])
-        or is_denied(end[: number.start()], end[number.end() :])
-    ):
+    if number is not None:
+        yield from _plain_number(end, matches)
+
+
+def _plain_number(end: str, matches: list[re.Match[str]]) -> Iterator[Span]:
+    """The last number, which no mathematics holds: nothing where it is denied, goes on, or is a part of another."""
+    number = matches[-1]
+    before, after = end[: number.start()], end[number.end() :]
+    if GOES_ON.match(end, number.end()) or _is_inside(before) or is_denied(before, after):
         return
-    before = end[: number.start()].rstrip()
+    before = before.rstrip()
     if (sign := sign_word(before)) and not _is_operand(before):
         yield Span(f"{sign}{number[0].rstrip(',')}", is_marked=False)
     elif shared := _SHARE.search(end[: number.start()][-40:]):
