@@ -250,3 +250,19 @@ def test_a_reward_that_fails_on_one_keeps_what_it_said_of_the_others(rollout: Ma
         assert [score.status for score in scores] == ["scored", "failed", "scored"]
         assert [score.cached for score in scores] == [known, False, known]
     assert asked == ["b", "c", "a", "c"]
+
+
+def test_a_full_disk_is_no_fault_of_the_file(rollout: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cached = Cached(Slow(), tmp_path / "cache.db")
+    cached.score([rollout("a")])
+
+    def full(path: Path, timeout: float) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", full)
+        with pytest.raises(UserError, match="what it holds is whole; make room and run"):
+            cached.score([rollout("b")])
+    assert cached.score([rollout("a"), rollout("b")]) == Slow().score([rollout("a"), rollout("b")])

@@ -20,6 +20,7 @@ from groupwise.rewards.decorator import Decorator
 from groupwise.rewards.scoring import prepare, scores_at
 from groupwise.types import OVER, Rollout, Score, TrainerState
 
+UNUSABLE = "expected a file that groupwise made or a place where it can make one; remove the file or name another"
 LOCK_SECONDS = 30.0
 KEPT = ("scored", "not_applicable")
 ASKED_AT_ONCE = 500  # keys in one query
@@ -146,9 +147,10 @@ class Cached(Decorator):
                 file.execute("CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, score TEXT NOT NULL)")
                 yield file
         except (sqlite3.Error, OSError) as error:
+            is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
             raise UserError(
-                f"reward '{self.name}': its cache {path} cannot be used ({error}); expected a file that groupwise made "
-                "or a place where it can make one; remove the file or name another"
+                f"reward '{self.name}': its cache {path} cannot be used ({error}); "
+                + ("what it holds is whole; make room and run the same command again" if is_full else UNUSABLE)
             ) from error
 
 

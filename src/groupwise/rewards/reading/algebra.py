@@ -29,7 +29,7 @@ WARM_UP = [
 _SAME, _CLOSE, _CLOSE_TO_A_DECIMAL = 1e-25, 1e-12, 2e-6
 _POINTS = ("1.3700089000123456789", "2.7100071300765432198", "0.7770012300918273645")
 _IN_DEGREES = re.compile(
-    r"(?P<function>\\(?:sin|cos|tan|cot|sec|csc))\s*[({]?\s*(?P<angle>[0-9]{1,4})\s*\^\s*\{?\s*\\circ\s*\}?\s*[)}]?"
+    r"(?P<function>\\(?:sin|cos|tan|cot|sec|csc))[ ({]{0,3}(?P<angle>[0-9]{1,4}) ?\^ ?\{? ?\\circ ?\}?[ )}]?"
 )
 """``\\sin 60^\\circ``: math-verify leaves the degrees out."""
 _DELIMITERS = ("$", r"\(", r"\[", r"\boxed")

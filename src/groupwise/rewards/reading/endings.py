@@ -157,15 +157,17 @@ def ending_spans(text: str) -> Iterator[Span]:
         if not is_denied(end[: pieces[start][0]]):
             yield Span(inside)
         return
-    goes_on = number is not None and GOES_ON.match(end, number.end())
-    if (
-        number is None
-        or goes_on
-        or _is_inside(end[: number.start()])
-        or is_denied(end[: number.start()], end[number.end() :])
-    ):
+    if number is not None:
+        yield from _plain_number(end, matches)
+
+
+def _plain_number(end: str, matches: list[re.Match[str]]) -> Iterator[Span]:
+    """The last number, which no mathematics holds: nothing where it is denied, goes on, or is a part of another."""
+    number = matches[-1]
+    before, after = end[: number.start()], end[number.end() :]
+    if GOES_ON.match(end, number.end()) or _is_inside(before) or is_denied(before, after):
         return
-    before = end[: number.start()].rstrip()
+    before = before.rstrip()
     if (sign := sign_word(before)) and not _is_operand(before):
         yield Span(f"{sign}{number[0].rstrip(',')}", is_marked=False)
     elif shared := _SHARE.search(end[: number.start()][-40:]):
@@ -227,10 +229,11 @@ def _stated_words(line: str) -> Iterator[Span]:
 def _numbers(end: str, matches: list[re.Match[str]]) -> Iterator[Span]:
     """The last number with the word after it; the quantity in several parts, or the list, that it ends."""
     unit = _UNIT_AFTER.match(end, matches[-1].end())
-    for first in matches[-4:-1] if unit and unit[0].strip() else ():
-        if in_one_unit(parts := end[first.start() : unit.end()]) is not None:
-            yield Span(parts, is_marked=False)
-            return
+    if unit and unit[0].strip():
+        for earlier in matches[-4:-1]:
+            if in_one_unit(parts := end[earlier.start() : unit.end()]) is not None:
+                yield Span(parts, is_marked=False)
+                return
     first = len(matches) - 1
     while first > 0 and _is_joint(end[matches[first - 1].end() : matches[first].start()]):
         first -= 1

@@ -34,6 +34,8 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
     """Whether an answer is the reference, as far as that can be said without algebra."""
     if reference == answer and not isinstance(reference, Prose):
         return "equal"
+    if (verdict := _of_a_formula(reference, answer)) is not None:
+        return verdict
     match reference, answer:
         case Quantity(), Quantity():
             return _said(_quantities(reference, answer, near))
@@ -48,20 +50,10 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
         case (Choice(letter), Words(text)) | (Words(text), Choice(letter)):
             letter = letter.casefold()
             return _said(text == letter or text.startswith((f"{letter})", f"({letter})")))
-        case (Formula(latex), Choice(letter)) | (Choice(letter), Formula(latex)):
-            return _said(_squeezed(latex) == letter)
         case (Formula(latex), Items(items)) | (Items(items), Formula(latex)) if all(
             isinstance(i, Choice) for i in items
         ):
             return _said(sorted(_squeezed(latex)) == sorted(item.letter for item in items if isinstance(item, Choice)))
-        case (Formula(latex), Words(text)) | (Words(text), Formula(latex)) if _squeezed(latex) in _IN_WORDS:
-            return _said(_IN_WORDS[_squeezed(latex)] == text)
-        case (Words(text), Formula(latex)) if ":0" in text:
-            return _said(text == _squeezed(latex))
-        case (Items(brackets=brackets), Formula(latex)) | (Formula(latex), Items(brackets=brackets)) if (
-            brackets in BRACKETS and _TWO_SIGNS.search(latex)
-        ):
-            return "different"
         case (Formula(), Quantity()) | (Quantity(), Formula()) | (Formula(), Formula()) if _is_bound(
             reference
         ) != _is_bound(answer) and not (_has_relation(reference) and _has_relation(answer)):
@@ -77,6 +69,23 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
         case (Items(), Quantity()):
             return _said(_is_decimal_comma(reference, answer))
     return "different"
+
+
+def _of_a_formula(reference: Value, answer: Value) -> Verdict | None:
+    """A set that has a name in words, a letter, a time against a ratio, both signs against an interval; None of
+    others."""
+    match reference, answer:
+        case (Formula(latex), Words(text)) | (Words(text), Formula(latex)) if _squeezed(latex) in _IN_WORDS:
+            return _said(_IN_WORDS[_squeezed(latex)] == text)
+        case (Formula(latex), Choice(letter)) | (Choice(letter), Formula(latex)):
+            return _said(_squeezed(latex) == letter)
+        case (Words(text), Formula(latex)) if ":0" in text:
+            return _said(text == _squeezed(latex))
+        case (Items(brackets=brackets), Formula(latex)) | (Formula(latex), Items(brackets=brackets)) if (
+            brackets in BRACKETS and _TWO_SIGNS.search(latex)
+        ):
+            return "different"
+    return None
 
 
 def _two_ends(reference: Value, answer: Value, brackets: str) -> Verdict:

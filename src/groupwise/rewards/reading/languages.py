@@ -11,8 +11,8 @@ ANNOUNCED = (
 )
 """The word for the answer, as part of a pattern that ignores case."""
 AFTER = re.compile(
-    r"[*_`]*+\s{0,3}(?:(?:finale|final|définitive|correcta|correta|richtige)\s)?"
-    r"(?:(?:ist|lautet|beträgt|est|es|è|é|is|är|er|ni|to|هي|هو|คือ|হল|হলো|है)(?!\w)|[:：=—–]|は|은|는|-(?=\s))\s*+[:：]?",
+    r"[*_`]{0,4}\s{0,3}(?:(?:finale|final|définitive|correcta|correta|richtige)\s)?"
+    r"(?:(?:ist|lautet|beträgt|est|es|è|é|is|är|er|ni|to|هي|هو|คือ|হল|হলো|है)(?!\w)|[:：=—–]|は|은|는|-(?=\s))\s{0,3}[:：]?",
     re.IGNORECASE,
 )
 """What stands between that word and the answer."""

@@ -125,11 +125,10 @@ _BARE_FUNCTION = re.compile(
 _OF_A_VARIABLE = re.compile(r"[fghFGHpPqQ]\s?\(\s?[a-z](?:\s?,\s?[a-z]){0,3}\s?\)\s?=(?!=)\s?(?=\S)")
 """``f(x) =`` before what it is."""
 _FOR_INTEGERS = re.compile(
-    r"^(?P<formula>[^<>,]{0,200}[=+-][^<>,]{0,200}?)(?:,|\\q?quad|\\[ ;:,]|\\?\(|\s)*\s*"
-    r"(?:\\text\{\s*(?:,\s*)?(?:for|where|with)\s*\}\s*)?"
-    r"(?:\(?[a-z]\s*\\in\s*\\mathbb\s?\{?[ZN]\}?|\\text\{\s*,?\s*(?:for|where|with)?[^{}]{0,20}integers?\s*[a-z]?\s*\}\s*[a-z]?)\)?$"
+    r"(?:\\text\{ ?(?:for|where|with) ?\} ?)?(?:\(?[a-z] ?\\in ?\\mathbb ?\{?[ZN]\}?"
+    r"|\\text\{[ ,]{0,3}(?:for|where|with)?[^{}]{0,20}integers? ?[a-z]? ?\} ?[a-z]?)\)?$"
 )
-"""``, k \\in \\mathbb{Z}`` behind a formula."""
+"""``k \\in \\mathbb{Z}`` at the end of a formula."""
 _INFINITY = re.compile(r"(?<![\\A-Za-z])(?:inf(?:inity)?|oo)(?![A-Za-z])")
 _BIG_U = re.compile(r"(?<=[)\]])\s?U\s?(?=[(\[])")
 _PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
@@ -170,7 +169,7 @@ def tidy(text: str) -> str:
     if "{.}" in text or "{-}" in text:
         text = text.replace("{.}", ".").replace("{-}", "-")
     if "\\mathbb" in text or "integer" in text:
-        text = _FOR_INTEGERS.sub(r"\g<formula>", text)
+        text = _for_all_integers(text)
     if "\\colon" in text:
         text = text.replace("\\colon", ":")
     if r"\(" in text and r"\)" in text:
@@ -220,6 +219,15 @@ def with_commands(plain: str) -> str:
     if "**" in plain:
         plain = _TWO_STARS.sub(lambda found: f"^{{{found['power']}}}" if found["power"] else "^", plain)
     return plain
+
+
+def _for_all_integers(text: str) -> str:
+    """A formula without the words that its letter is any integer; bounds and lists stay as they are."""
+    end = text[-80:]
+    if (match := _FOR_INTEGERS.search(end)) is None:
+        return text
+    head = text[: len(text) - len(end) + match.start()].rstrip(" ,(")
+    return head if any(sign in head for sign in "=+-") and not any(mark in head for mark in "<>,") else text
 
 
 def _root(match: re.Match[str]) -> str:
