@@ -44,7 +44,7 @@ def seeds(found: Found) -> str:
         f"| {kind} ({both['without']['seed']}) | {_both(both['without'])} | {_both(both['with what was collected'])} |"
         for kind, both in found["seeds"].items()
     ]
-    head = "| seed (pages) | one round's worth | rounds that learn of what was collected |"
+    head = "| seed (pages) | precision, recall by the seed alone | with what was collected |"
     return "\n".join([head, "|---|---|---|", *rows])
 
 
