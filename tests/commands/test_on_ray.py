@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from groupwise import NewModel, Run, Stage, VLLMServers, recipes
-from groupwise.commands.on_ray import jobs_of_ranks, processes_of, refuse_servers, words_for_ranks
+from groupwise.commands.on_ray import _starters, jobs_of_ranks, processes_of, refuse_servers, words_for_ranks
 from groupwise.errors import UserError
 from groupwise.learners import FSDP
 from groupwise.tasks.task import Task
@@ -69,6 +69,14 @@ def test_servers_that_nobody_asks_are_refused(recipe: Run, servers: int, words: 
     with pytest.raises(UserError, match=words):
         refuse_servers(recipe, Namespace(ray_servers=servers))
     refuse_servers(replace(PLAIN, engine=VLLMServers()), Namespace(ray_servers=2))
+
+
+def test_what_a_cluster_of_this_machine_never_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that may grow is waited for."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(UserError, match=r"no room for 3 processes and servers of 1 CPU each; .* has 2 CPU, 0 GPU"):
+        _starters([{"CPU": 1, "GPU": 0}] * 3, grows=False)
 
 
 def on_cluster(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
