@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 
 from groupwise import NewModel, Run, Stage, VLLMServers, recipes
-from groupwise.commands.on_ray import jobs_of_ranks, processes_of, refuse_servers, run_on_ray, words_for_ranks
+from groupwise.commands.on_ray import (
+    _starters,
+    jobs_of_ranks,
+    processes_of,
+    refuse_servers,
+    run_on_ray,
+    words_for_ranks,
+)
 from groupwise.errors import UserError
 from groupwise.learners import FSDP
 from groupwise.tasks.task import Task
@@ -83,6 +90,14 @@ def test_a_cluster_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPat
         UserError, match=r"^--ray local: no cluster answers there: The current node timed out .* happen$"
     ):
         run_on_ray(PLAIN, chosen, [])
+
+
+def test_what_a_cluster_of_this_machine_never_has_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that may grow is waited for."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(UserError, match=r"no room for 3 processes and servers of 1 CPU each; .* has 2 CPU, 0 GPU"):
+        _starters([{"CPU": 1, "GPU": 0}] * 3, grows=False)
 
 
 def on_cluster(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:

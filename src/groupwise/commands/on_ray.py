@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
-import signal
 import socket
 import subprocess
 import sys
-import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from groupwise.commands.ray_processes import STOP_SECONDS, Job, Running
 from groupwise.errors import UserError
-from groupwise.output.printable import visible
 
 if TYPE_CHECKING:
     from groupwise.runs.recipe import Run
@@ -34,17 +30,7 @@ OWN = ("--ray", "--ray_servers", "--ray_python", "--processes")
 """Options with a value that the placed processes are not given."""
 CARRIED = ("GROUPWISE_", "HF_", "NCCL_", "GLOO_", "OMP_", "TORCH_", "CUDA_", "WANDB_", "VLLM_")
 """Variables of this process that begin so go with every placed one."""
-ROOM_SECONDS, STOP_SECONDS = 120.0, 60.0
-LAST_LINES = 5
-
-
-@dataclass(frozen=True)
-class Job:
-    """A process to be placed: its words behind ``groupwise``, its variables, and how lines of it begin."""
-
-    words: tuple[str, ...]
-    variables: dict[str, str]
-    prefix: str = ""
+ROOM_SECONDS = 120.0
 
 
 class Starter:
@@ -180,7 +166,7 @@ def _placed(recipe: Run, chosen: Namespace, given: Sequence[str], count: int) ->
     device = vars(recipe.learner).get("device", "auto")
     gpus = 0 if device == "cpu" else 1 if ray.cluster_resources().get("GPU", 0) else 0
     bundles = [{"CPU": 1, "GPU": gpus} for _ in range(count)] + [{"CPU": 1, "GPU": gpus}] * chosen.ray_servers
-    starters = _starters(bundles)
+    starters = _starters(bundles, grows=chosen.ray != "local")
     ranks, servers = starters[:count], starters[count:]
     running, words = Running(), words_for_ranks(given)
     try:
@@ -199,20 +185,21 @@ def _placed(recipe: Run, chosen: Namespace, given: Sequence[str], count: int) ->
         running.stop()
 
 
-def _starters(bundles: Sequence[dict[str, int]]) -> list[Any]:
-    """Returns an actor for each bundle, near each other where there is room. Raises UserError where there is none."""
+def _starters(bundles: Sequence[dict[str, int]], grows: bool) -> list[Any]:
+    """Returns an actor for each bundle, near each other where there is room. Raises UserError where there is none: at
+    once where the cluster never ``grows`` to what is asked for."""
     import ray
     from ray.util.placement_group import placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+    seen = {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU")}
+    enough = all(sum(bundle[name] for bundle in bundles) <= has for name, has in seen.items())
+    if not enough and not grows:
+        raise UserError(no_room(bundles, seen, seen))
     group = placement_group([{name: n for name, n in bundle.items() if n} for bundle in bundles], strategy="PACK")
     if not ray.wait([group.ready()], timeout=ROOM_SECONDS)[0]:
-        seen = {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU")}
         free = {name: ray.available_resources().get(name, 0) for name in ("CPU", "GPU")}
-        raise UserError(
-            f"--ray: no room in {ROOM_SECONDS:g} s for {len(bundles)} processes of {dict(bundles[0])}; the cluster has "
-            f"{seen}, of which {free} is free; expected fewer --processes, or a larger cluster"
-        )
+        raise UserError(no_room(bundles, seen, free, ROOM_SECONDS))
     kind = ray.remote(Starter)
     return [
         kind.options(
@@ -225,76 +212,14 @@ def _starters(bundles: Sequence[dict[str, int]]) -> list[Any]:
     ]
 
 
-class Running:
-    """These are the placed processes: what they say is printed as it comes."""
-
-    def __init__(self) -> None:
-        self._said = queue.SimpleQueue[tuple[int, str | int]]()
-        self._started: list[tuple[Any, Job]] = []
-        self._first = -1
-        self._ended: dict[int, int] = {}
-        self._last: dict[int, list[str]] = {}
-
-    def start(self, starter: Any, job: Job, first: bool = False) -> None:
-        """Starts a process; ``first``: the one whose end is the end of all."""
-        number = len(self._started)
-        self._started.append((starter, job))
-        self._last[number] = []
-        if first:
-            self._first = number
-        lines = starter.start.options(num_returns="streaming").remote(list(job.words), job.variables, os.getcwd())
-        threading.Thread(target=self._listen, args=(number, lines), daemon=True).start()
-
-    def urls(self, count: int) -> list[str]:
-        """Returns the addresses of so many servers, once all serve. Raises UserError where one ends before."""
-        found = dict[int, str]()
-        while len(found) < count:
-            number, said = self._heard()
-            if isinstance(said, int):
-                raise UserError(f"--ray_servers: server {number} ended with status {said}: {self._words(number)}")
-            if said.startswith("http"):
-                found[number] = said
-        return [found[number] for number in sorted(found)]
-
-    def status(self) -> int:
-        """Waits until the first process has ended and returns its status. Raises UserError where its actor, or that of
-        another one, died with its machine."""
-        while self._first not in self._ended:
-            number, said = self._heard()
-            if isinstance(said, int) and said < 0 and number != self._first:
-                self._started[self._first][0].stop.remote(signal.SIGINT)
-        ended = self._ended[self._first]
-        if ended < 0:
-            raise UserError(f"--ray: the first process was ended by signal {-ended}: {self._words(self._first)}")
-        return ended
-
-    def stop(self) -> None:
-        """Tells every process that still runs to end: the first by an interrupt, after which it saves."""
-        for number, (starter, _) in enumerate(self._started):
-            if number not in self._ended:
-                starter.stop.remote(signal.SIGINT if number == self._first else signal.SIGTERM)
-        with suppress(queue.Empty):
-            while len(self._ended) < len(self._started):
-                self._heard(STOP_SECONDS)
-
-    def _words(self, number: int) -> str:
-        return visible(" | ".join(self._last[number][-LAST_LINES:])) or "it said nothing"
-
-    def _heard(self, seconds: float | None = None) -> tuple[int, str | int]:
-        number, said = self._said.get(timeout=seconds)
-        if isinstance(said, int):
-            self._ended[number] = said
-        else:
-            self._last[number] = [*self._last[number], said][-LAST_LINES:]
-            print(visible(self._started[number][1].prefix + said), flush=True)
-        return number, said
-
-    def _listen(self, number: int, lines: Any) -> None:
-        import ray
-
-        try:
-            for each in lines:
-                self._said.put((number, ray.get(each)))
-        except Exception as error:  # of the cluster, of many kinds: the actor or its machine is gone
-            self._said.put((number, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"))
-            self._said.put((number, -signal.SIGKILL))
+def no_room(
+    bundles: Sequence[dict[str, int]], seen: dict[str, float], free: dict[str, float], seconds: float = 0.0
+) -> str:
+    """Returns what is said where a cluster has no room; ``seconds``: after waiting for so long."""
+    waited = f" in {seconds:g} s" if seconds else ""
+    asked = " and ".join(f"{n:g} {name}" for name, n in bundles[0].items() if n)
+    has, left = (", ".join(f"{n:g} {name}" for name, n in each.items()) for each in (seen, free))
+    return (
+        f"--ray: no room{waited} for {len(bundles)} processes and servers of {asked} each; the cluster has {has}, of "
+        f"which free: {left}; expected fewer --processes and --ray_servers, or a larger cluster"
+    )
