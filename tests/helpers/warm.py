@@ -251,7 +251,10 @@ def _attend(line: socket.socket) -> dict[str, Any]:
 
 def become(wish: dict[str, Any]) -> None:
     """Is ``python *arguments`` from here on."""
-    os.setsid()
+    if wish["follows"]:
+        os.setpgid(0, 0)  # a terminal that it opens does not become its own, whose end would be its end
+    else:
+        os.setsid()
     for number, end in enumerate(wish["ends"]):
         os.dup2(end, number)
         os.close(end)
