@@ -61,6 +61,19 @@ def test_a_process_that_is_ended_from_outside_ends_the_command(tmp_path: Path) -
     assert "ended from outside" in done.stderr
 
 
+def test_a_cluster_that_does_not_start_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+
+    def init(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen\nbecause")  # as Ray raises it
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(
+        UserError, match=r"^--executor ray: no cluster answers at this machine: The current node .* happen$"
+    ):
+        run_each(Executor("ray", 2), os.mkdir, ["a"], tmp_path / "logs")
+
+
 def test_ray_runs_the_same_tasks(tmp_path: Path) -> None:
     ray = pytest.importorskip("ray")
     names = [str(tmp_path / f"task-{number}") for number in range(3)]

@@ -146,7 +146,12 @@ def _on_ray(executor: Executor, step: list[Any], tasks: int, workers: int, logs:
 
     if not ray.is_initialized():
         address = {"address": executor.place} if executor.place else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(log_to_driver=False, **address)
+        try:
+            ray.init(log_to_driver=False, **address)
+        except Exception as error:  # Ray has no class of its own for a cluster that does not start
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            where = executor.place or "this machine"
+            raise UserError(f"--executor ray: no cluster answers at {where}: {first}") from error
     RayPipelineExecutor(
         step, tasks, workers, logging_dir=str(logs), skip_completed=False, cpus_per_task=1, mem_per_cpu_gb=0.1
     ).run()
