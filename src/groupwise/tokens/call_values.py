@@ -72,9 +72,11 @@ def arguments_of(name: Any, arguments: Any, id: Any = "") -> Call | str:
     if not isinstance(arguments, Mapping):
         return f"the arguments of {name[:SHOWN_LETTERS]} are {_kind(arguments)}; expected an object"
     try:
-        json.dumps([name, arguments], ensure_ascii=False).encode()
+        json.dumps([name, arguments], ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         return "it holds a lone surrogate, which is no character"
+    except ValueError as error:  # an infinite number, or a whole one of thousands of digits
+        return f"the arguments of {name[:SHOWN_LETTERS]}: it is no JSON ({str(error)[:100]})"
     except RecursionError:
         return "its values are nested too deeply"
     return Call(name.strip(), dict(arguments), id if isinstance(id, str) else "")
