@@ -335,6 +335,8 @@ BY_NAME: dict[str, CallFormat] = {each.name: each for each in FORMATS}
         ("MiniMax", "<invoke name=></invoke>", "the tool's name is a text; expected a name"),
         ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="s" string="true">2</｜DSML｜parameter></｜DSML｜invoke>', [Call("f", {"s": "2"})]),
         ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="n" string="false">{</｜DSML｜parameter></｜DSML｜invoke>', "the argument n: it is no JSON"),
+        ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="o" string="false">[2]</｜DSML｜parameter></｜DSML｜invoke>', [Call("f", {"o": [2]})]),
+        ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="s" string="false">2</｜DSML｜parameter></｜DSML｜invoke>', [Call("f", {"s": "2"})]),
         ("OLMo 3", "<function_calls>\nf(n=2)\nf(s=\"x\")\n</function_calls>", [Call("f", {"n": 2}), Call("f", {"s": "x"})]),
         ("Llama 3", '[f(n=2), g(k="v")]', [Call("f", {"n": 2}), Call("g", {"k": "v"})]),
         ("Llama 3", "[f(n=]", "it is no call of Python's ("),

@@ -91,11 +91,16 @@ def typed(text: str, schema: Any) -> Any:
     return text
 
 
-def typed_call(name: str, arguments: Mapping[str, str], types: Types) -> Call | str:
-    """A call whose arguments are texts, each as the first type of its schema that it can be."""
+def typed_call(
+    name: str, arguments: Mapping[str, str], types: Types, values: Mapping[str, Any] | None = None
+) -> Call | str:
+    """A call whose arguments are texts, each as the first type of its schema that it can be. ``values``: those of
+    which the model says what they are, which counts where a schema does not say it."""
     name = name.strip()
     schemas = types.get(name) or {}
-    return arguments_of(name, {key: typed(value, schemas.get(key)) for key, value in arguments.items()})
+    found = {key: typed(value, schemas.get(key)) for key, value in arguments.items()}
+    said = {key: value for key, value in (values or {}).items() if not _kinds(schemas.get(key))}
+    return arguments_of(name, found | said)
 
 
 _NO = object()
