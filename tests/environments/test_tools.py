@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import Awaitable, Generator
 from datetime import date
+from random import Random
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from groupwise.environments import Call, Ended, Reply, Says
+from groupwise.environments.as_environment import as_environment
 from groupwise.environments.plain import WrongWordsError
 from groupwise.environments.tools import Tools
 from groupwise.errors import UserError
@@ -132,6 +134,10 @@ class Response:
         ({"type": "image", "image": 1}, '{"type": "image", "image": 1}'),
         ({"type": "image", "data": "iVBORw0K", "mimeType": "image/png"}, "(image that cannot be shown)"),
         ({"type": "image_url", "image_url": {"url": "data:,"}}, "(image_url that cannot be shown)"),
+        ({"type": "text", "source": "a wiki"}, '{"type": "text", "source": "a wiki"}'),
+        ({"type": "text", "text": "x", "data": "y"}, '{"type": "text", "text": "x", "data": "y"}'),
+        ({"type": "resource", "data": {"wood": 3}}, '{"type": "resource", "data": {"wood": 3}}'),
+        ({"type": "image", "source": "a.png", "of": "cats"}, '{"type": "image", "source": "a.png", "of": "cats"}'),
         (SimpleNamespace(text="four"), "four"),
         (memoryview(b"four"), "four"),
         (date(2026, 11, 30), "2026-11-30"),
@@ -332,6 +338,28 @@ def test_a_reward_that_is_none_is_said_with_its_tool_and_all_are_released(reward
     ):
         play(Tools(tools), [calling("first"), calling("second"), "so"])
     assert all(tool.is_released for tool in tools)
+
+
+def test_an_environment_is_closed_whatever_its_tools_say_in_the_end() -> None:
+    seen: list[str] = []
+
+    async def counts(row: Any, random: Any) -> Any:
+        try:
+            while True:
+                yield "go on"
+        finally:
+            await asyncio.sleep(0)
+            seen.append("closed")
+
+    async def begun_and_left() -> None:
+        talk: Any = as_environment(counts, tools=[Judge("judge", "much")])({}, Random(0))
+        await talk.asend(None)
+        await talk.asend(calling("judge"))
+        with pytest.raises(WrongWordsError, match="the tool judge gave"):
+            await talk.aclose()
+        assert seen == ["closed"]
+
+    asyncio.run(begun_and_left())
 
 
 def test_what_ends_an_episode_goes_before_what_tools_earned_in_it() -> None:

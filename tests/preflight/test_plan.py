@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +13,18 @@ import pytest
 import torch
 from transformers import GPT2Config, MambaConfig, MixtralConfig
 
+from groupwise import Run, Stage, recipes
 from groupwise.algorithm import Outputs
 from groupwise.cli import main
+from groupwise.commands.check_plan import print_plan
 from groupwise.errors import UserError
+from groupwise.learners import FSDP
 from groupwise.learners.local import LocalLearner
 from groupwise.learners.shape import Shape
 from groupwise.preflight.gpus import GPUS, gpu
 from groupwise.preflight.plan import Work, learning_bytes, plan, state_bytes
-from groupwise.types import Rollout
+from groupwise.tasks.task import Task
+from groupwise.types import Example, Rollout
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BILLION = Shape(1_000_000_000, 50_000_000, 200_000_000, 2048, 8192, 16, 32_000, 1024)
@@ -185,6 +190,16 @@ def test_a_plan_refuses_what_a_run_would(
     asked = ["check", "grpo", "--model", str(tiny_model), "--data", data, "--reward", "math"]
     assert main([*asked, "--processes", processes, *options]) == 2
     assert re.search(f"^groupwise check: .*{said}", capsys.readouterr().err)
+
+
+def test_a_plan_of_a_recipe_is_for_its_processes(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = Task("rows", (Example("1", "1"),))
+    run = Run("mine", str(tiny_model), (Stage("grpo", recipes.grpo, task, 5),), learner=FSDP(processes=4, context=2))
+    asked = Namespace(gpu="h100-80gb", processes=None)
+    assert print_plan(run, asked) == 0
+    assert "4 x h100-80gb" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"learner\.context 2: .* 1 do not divide into such groups; expected one of 1"):
+        print_plan(replace(run, learner=FSDP(context=2)), asked)
 
 
 def test_what_is_advised_for_memory_can_be_had(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -315,6 +315,12 @@ def test_a_connection_serves_several_requests(client) -> None:
     connection.close()
 
 
+def test_a_model_of_any_name_can_be_asked_for(client, monkeypatch) -> None:
+    monkeypatch.setattr(client.server.door, "model", "my modèle")
+    status, told = client.send("GET", "/v1/models/my%20mod%C3%A8le")
+    assert (status, told["id"]) == (200, "my modèle")
+
+
 def test_the_package_openai(client) -> None:
     openai = pytest.importorskip("openai")
     port = client.server.port

@@ -319,6 +319,8 @@ BY_NAME: dict[str, CallFormat] = {each.name: each for each in FORMATS}
         ("LFM2", "<|tool_call_start|>[f(**{})]<|tool_call_end|>", "f: an argument has no name"),
         ("LFM2", "<|tool_call_start|>[f(n=open('x').read())]<|tool_call_end|>", 'f: the argument n is "open('),
         ("LFM2", "<|tool_call_start|>[f(n=1e999)]<|tool_call_end|>", "f: the argument n is '1e309'"),
+        ("LFM2", "<|tool_call_start|>[f(n=-1e999)]<|tool_call_end|>", "the arguments of f: it is no JSON (Out of range"),
+        ("LFM2", "<|tool_call_start|>[f(n=0x1" + "0" * 5000 + ")]<|tool_call_end|>", "the arguments of f: it is no JSON ("),
         ("LFM2", "<|tool_call_start|>[f(n=2]<|tool_call_end|>", "it is no call of Python's ("),
         ("LFM2", "<|tool_call_start|>import os<|tool_call_end|>", "it is 'import os'; expected name(argument=value)"),
         ("LFM2", "<|tool_call_start|>(lambda: 1)()<|tool_call_end|>", "it calls 'lambda: 1'; expected the name of a tool"),
@@ -333,6 +335,8 @@ BY_NAME: dict[str, CallFormat] = {each.name: each for each in FORMATS}
         ("MiniMax", "<invoke name=></invoke>", "the tool's name is a text; expected a name"),
         ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="s" string="true">2</｜DSML｜parameter></｜DSML｜invoke>', [Call("f", {"s": "2"})]),
         ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="n" string="false">{</｜DSML｜parameter></｜DSML｜invoke>', "the argument n: it is no JSON"),
+        ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="o" string="false">[2]</｜DSML｜parameter></｜DSML｜invoke>', [Call("f", {"o": [2]})]),
+        ("DeepSeek-V3.2", '<｜DSML｜invoke name="f"><｜DSML｜parameter name="s" string="false">2</｜DSML｜parameter></｜DSML｜invoke>', [Call("f", {"s": "2"})]),
         ("OLMo 3", "<function_calls>\nf(n=2)\nf(s=\"x\")\n</function_calls>", [Call("f", {"n": 2}), Call("f", {"s": "x"})]),
         ("Llama 3", '[f(n=2), g(k="v")]', [Call("f", {"n": 2}), Call("g", {"k": "v"})]),
         ("Llama 3", "[f(n=]", "it is no call of Python's ("),
@@ -350,6 +354,12 @@ def test_readers(family: str, text: str, found: list[Call] | str) -> None:
         assert str(read[0]).startswith(found)
     else:
         assert read == found
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_python_warns_of_in_a_call_is_read_and_warns_nobody() -> None:
+    text = r"<|tool_call_start|>[f(s='\d+'), f(s=r'\w')]<|tool_call_end|>"
+    assert list(BY_NAME["LFM2"].read(text, {})) == [Call("f", {"s": r"\d+"}), Call("f", {"s": r"\w"})]
 
 
 def test_so_many_unreadable_calls_and_no_more() -> None:
@@ -424,6 +434,36 @@ def test_results_belong_to_calls() -> None:
     assert [each.get("tool_call_id") for each in found] == [None, "call00000", "call00001", None, "call00002"]
     assert "id" not in messages[0]["tool_calls"][0], "the given messages stay as they are"
     assert with_ids([{"role": "tool", "content": "1"}])[0]["tool_call_id"] == "call00000"
+
+
+@pytest.mark.parametrize(
+    ("given", "ids"),
+    [
+        (["Vvv0Dy9mT", "Vvv0Dy9mT", None], ["Vvv0Dy9mT", "call00001", "call00002"]),
+        (["call00001", None], ["call00001", "call00002"]),
+        ([None, "call00000"], ["call00000", "call00001"]),
+    ],
+)
+def test_no_two_calls_have_one_id_whatever_a_model_writes(given: list[str | None], ids: list[str]) -> None:
+    [call] = said(CALL)["tool_calls"]
+    messages = [{**said(CALL), "tool_calls": [{**call, **({"id": id} if id else {})}]} for id in given]
+    assert [each["tool_calls"][0]["id"] for each in with_ids(messages)] == ids
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ('See [1] and {2}.\n<|python_tag|>{"name": "f", "parameters": {}}', "See [1] and {2}."),
+        ('<think>[1]</think>{"name": "f", "parameters": {"n": [1]}}', "<think>[1]</think>"),
+        ('[f(s={"a": 1})]', ""),
+    ],
+)
+def test_what_is_said_before_calls_is_kept_whole(text: str, content: str) -> None:
+    renderer = renderer_of("Llama 3")
+    tokens = renderer.tokenizer.encode(text, add_special_tokens=False)
+    reply, message = renderer.turn(tokens, True, example())
+    assert [call.name for call in reply.calls] == ["f"]
+    assert message["content"] == content
 
 
 def test_types_of_whatever_a_column_holds() -> None:

@@ -35,12 +35,12 @@ def print_plan(recipe: Run, chosen: Namespace) -> int:
     from groupwise.preflight.gpus import gpu
     from groupwise.preflight.plan import plan
 
-    device, processes = gpu(chosen.gpu), int(chosen.processes or 1)
+    described: dict[str, Any] = vars(recipe.learner)
+    device, processes = gpu(chosen.gpu), int(chosen.processes or described.get("processes") or 1)
     if processes < 1:
         raise UserError(f"--processes is {processes}; expected 1 or more")
-    described: dict[str, Any] = vars(recipe.learner)
     context = int(described.get("context", 1))
-    if processes > 1:
+    if max(processes, context) > 1:
         refuse_undivided(int(described.get("optimizer_bits", 32)), processes, context)
     shape, fits = shape_of_first(recipe), True
     if shape.heads:

@@ -121,8 +121,10 @@ class WithTools:
                         reply = yield answers
                         answers = []
         finally:
-            await toolbox.close()
-            await inner.aclose() if inspect.isasyncgen(inner) else inner.close()
+            try:
+                await toolbox.close()
+            finally:
+                await inner.aclose() if inspect.isasyncgen(inner) else inner.close()
         yield Ended(toolbox.returned(ended, answers))
 
 

@@ -17,6 +17,8 @@ BLOCKS = ("text", "image", "image_url", "audio", "video", "resource", "resource_
 """Types of the parts of a message."""
 _MEDIA = ("data", "image", "image_url", "audio", "input_audio", "video", "video_url", "source", "blob")
 """Where such a part holds what is no text."""
+_OF_MEDIA = {"type", *_MEDIA, "mimeType", "mime_type", "media_type", "detail", "annotations", "_meta"}
+"""All that a part without text has."""
 _PLACE = re.compile(r" at 0x[0-9a-fA-F]+>")
 """Where in memory an object lies: another place each time."""
 
@@ -126,8 +128,9 @@ def _is_block(value: Any) -> bool:
 
 
 def _holds_media(part: Mapping[str, Any]) -> bool:
-    """Says whether it is a part by itself, and no more of data that have a type."""
-    return any(isinstance(part.get(name), str | bytes | Mapping) for name in _MEDIA)
+    """Says whether it is a part by itself, of what is no text, and not data that have such a type and say more."""
+    shows = part["type"] not in ("text", "resource", "resource_link") and set(part) <= _OF_MEDIA
+    return shows and any(isinstance(part.get(name), str | bytes | Mapping) for name in _MEDIA)
 
 
 def _block(part: Mapping[str, Any]) -> str:

@@ -279,6 +279,7 @@ class Scheduler {
         const Seat seat = shared_ ? meeting_.join() : Seat{};
         try {
             forward.run(tokens, ends, seat);
+            if (seat.team) seat.team->leave();
         } catch (...) {
             if (seat.team) seat.team->leave(std::current_exception());
             throw;

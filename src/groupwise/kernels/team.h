@@ -42,11 +42,13 @@ class Team {
         if (!met()) std::rethrow_exception(error_);
     }
 
-    // One of them will not come any more.
-    void leave(std::exception_ptr error) {
-        std::lock_guard<std::mutex> lock(mutex_);
-        error_ = error;
-        changed_.notify_all();
+    // One of them will not come any more: its step is over. With an error, returns once that holds of all, so that nobody
+    // reads any more what it had for their work.
+    void leave(std::exception_ptr error = nullptr) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        error_ = error_ ? error_ : error, ++left_;
+        if (error_) changed_.notify_all();
+        if (error) changed_.wait(lock, [&] { return left_ == size(); });
     }
 
   private:
@@ -59,6 +61,7 @@ class Team {
     std::mutex mutex_;
     std::condition_variable changed_;
     std::exception_ptr error_;
+    int left_ = 0;
 };
 
 // A thread's place in a team; without one it works alone.

@@ -41,12 +41,17 @@ def mixed(mixture: Any, x: Tensor, activation: Activation, pool: TileThreads) ->
         return (made[0] if isinstance(made, tuple) else made)[0]  # type: ignore[no-any-return]
     _, weights, chosen = mixture.gate(x)
     chosen, order = chosen.sort(dim=1)  # so that a row's are added in the order of the experts
-    rows = TILE if x.dtype.itemsize > 2 else max(1, x.shape[0])  # sums over tiles would be rounded in half precision
-    plan = ExpertPlan.of(chosen, len(mixture.experts.gate_up_proj), rows, activation, pool)
+    plan = ExpertPlan.of(chosen, len(mixture.experts.gate_up_proj), tile_rows(x), activation, pool)
     given = mixture.experts.gate_up_proj, mixture.experts.down_proj
     sums: Tensor = _Experts.apply(x, weights.gather(1, order), plan, *given)
     shared = dict(mixture.named_children()).get(SHARED)
     return sums if shared is None else sums + shared(x)
+
+
+def tile_rows(x: Tensor) -> int:
+    """Returns how many rows of an expert are computed at a time: all on a GPU, whose products want many, and in half
+    precision, in which sums over tiles would be rounded."""
+    return TILE if x.device.type == "cpu" and x.dtype.itemsize > 2 else max(1, x.shape[0])
 
 
 class ExpertPlan(NamedTuple):

@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self._refuse_strangers()
             path, session = self._place()
-            route = routes.get(path)
+            route = routes.get(unquote(path))
             if route is None or (path in ("/reward", "") and session is None):
                 raise Refusal(404, f"there is no {self.command} {self.path[:200]}")
             route(self._body() if self.command == "POST" else None, session)

@@ -72,9 +72,11 @@ def arguments_of(name: Any, arguments: Any, id: Any = "") -> Call | str:
     if not isinstance(arguments, Mapping):
         return f"the arguments of {name[:SHOWN_LETTERS]} are {_kind(arguments)}; expected an object"
     try:
-        json.dumps([name, arguments], ensure_ascii=False).encode()
+        json.dumps([name, arguments], ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         return "it holds a lone surrogate, which is no character"
+    except ValueError as error:  # an infinite number, or a whole one of thousands of digits
+        return f"the arguments of {name[:SHOWN_LETTERS]}: it is no JSON ({str(error)[:100]})"
     except RecursionError:
         return "its values are nested too deeply"
     return Call(name.strip(), dict(arguments), id if isinstance(id, str) else "")
@@ -89,11 +91,16 @@ def typed(text: str, schema: Any) -> Any:
     return text
 
 
-def typed_call(name: str, arguments: Mapping[str, str], types: Types) -> Call | str:
-    """A call whose arguments are texts, each as the first type of its schema that it can be."""
+def typed_call(
+    name: str, arguments: Mapping[str, str], types: Types, values: Mapping[str, Any] | None = None
+) -> Call | str:
+    """A call whose arguments are texts, each as the first type of its schema that it can be. ``values``: those of
+    which the model says what they are, which counts where a schema does not say it."""
     name = name.strip()
     schemas = types.get(name) or {}
-    return arguments_of(name, {key: typed(value, schemas.get(key)) for key, value in arguments.items()})
+    found = {key: typed(value, schemas.get(key)) for key, value in arguments.items()}
+    said = {key: value for key, value in (values or {}).items() if not _kinds(schemas.get(key))}
+    return arguments_of(name, found | said)
 
 
 _NO = object()

@@ -6,6 +6,7 @@ The template is filled with a call of a tool that does not exist; what it writes
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ TOOLS = "tools"
 """The column of the functions that a row's model may call, as JSON schemas."""
 MOST_UNREADABLE = 8
 """Of one reply: after so many calls that cannot be read, nothing else in it is."""
+BRACKETS = ("{", "[")
+"""What calls begin with that have no mark of their own."""
 NAME, KEY, VALUE = "groupwise_probe", "probe_key", "probe value"
 IDS = re.compile(r"[A-Za-z0-9]{9}")
 """What each template takes as the id of a call."""
@@ -84,14 +87,20 @@ class CallReader:
 
     def message(self, text: str, calls: Sequence[Call]) -> Message:
         """A turn that calls tools, as a message: what it says before its calls, and the calls."""
-        begins = self.format.begins if self.format is not None else ("",)
-        places = [place for mark in begins if (place := text.find(mark)) >= 0]
         written = [
             {"type": "function", "function": {"name": call.name, "arguments": dict(call.arguments)}}
             | ({"id": call.id} if IDS.fullmatch(call.id) else {})
             for call in calls
         ]
-        return {"role": "assistant", "content": text[: min(places, default=0)].strip(), "tool_calls": written}
+        return {"role": "assistant", "content": text[: self._calls_begin(text)].strip(), "tool_calls": written}
+
+    def _calls_begin(self, text: str) -> int:
+        """Returns where the calls of a turn begin. A bracket begins them only where nothing is said before it."""
+        begins = self.format.begins if self.format is not None else ("",)
+        said = len(text) - len(without_thoughts(text, self._thinks))
+        places = [(mark, text.find(mark, said if mark in BRACKETS else 0)) for mark in begins]
+        found = [at for mark, at in places if at >= 0 and not (mark in BRACKETS and text[said:at].strip())]
+        return min(found, default=0)
 
     def shown(self, message: Message) -> Message:
         """A message with calls as the template takes them: some want no content, or arguments as text, or the calls in
@@ -215,11 +224,17 @@ def call_id(number: int) -> str:
     return f"call{number:05d}"
 
 
+def _free_id(number: int, taken: set[str]) -> str:
+    return next(id for id in map(call_id, itertools.count(number)) if id not in taken)
+
+
 def with_ids(messages: Sequence[Message]) -> list[dict[str, Any]]:
     """The messages with an id of nine letters or digits for each call and for each result, which some templates insist
     on: its own where it has such a one. A result belongs to the first call before it that has none yet, or to the one
-    that its own id names."""
+    that its own id names, the last one where several have it."""
     known: dict[str, str] = {}
+    taken: set[str] = set()
+    count = 0
     waiting: list[str] = []
     found = []
     for message in messages:
@@ -228,8 +243,10 @@ def with_ids(messages: Sequence[Message]) -> list[dict[str, Any]]:
             calls = []
             for call in message["tool_calls"]:
                 own = str(call.get("id"))
-                id = own if IDS.fullmatch(own) and own not in known.values() else call_id(len(known))
+                id = own if IDS.fullmatch(own) and own not in taken else _free_id(count, taken)
                 known[str(call.get("id") or id)] = id
+                count += 1
+                taken.add(id)
                 waiting.append(id)
                 calls.append({**call, "id": id})
             message["tool_calls"] = calls

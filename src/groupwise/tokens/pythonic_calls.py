@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import ast
 import re
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Any
@@ -16,6 +18,8 @@ MOST_LETTERS = 65_536
 """Of the calls of one turn: a parser of Python takes long, and much memory, for more."""
 _WORDS = {"true": True, "false": False, "null": None}
 """Constants of JSON, which models and templates mix in."""
+_PARSING = threading.Lock()
+"""Filters of warnings belong to the process."""
 _BEGINS = re.compile(r"\[\s*[A-Za-z_][A-Za-z0-9_.]*\s*\(")
 
 
@@ -47,7 +51,7 @@ def pythonic_calls(text: str) -> Iterator[Call | str]:
         yield f"the calls have {len(text):,} letters; at most {MOST_LETTERS:,}"
         return
     try:
-        found = ast.parse(text.strip()).body
+        found = _parsed(text.strip())
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         said = error.msg if isinstance(error, SyntaxError) else str(error) or type(error).__name__
         yield f"it is no call of Python's ({said}): {text.strip()[:60]!r}"
@@ -73,6 +77,13 @@ def pythonic_text(calls: Sequence[Call]) -> str:
         f"{call.name}({', '.join(f'{name}={value!r}' for name, value in call.arguments.items())})" for call in calls
     )
     return f"[{', '.join(each)}]"
+
+
+def _parsed(text: str) -> list[ast.stmt]:
+    """Parses what a model wrote, of which Python warns nobody (``'\\d'``), whatever it does with warnings."""
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text).body
 
 
 def _call(node: Any) -> Call | str:
