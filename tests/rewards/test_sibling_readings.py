@@ -13,7 +13,9 @@ import pytest
 
 from groupwise.rewards import FinalAnswer, Math
 from groupwise.rewards.reading.moments import moment
+from groupwise.rewards.reading.notation import tidy
 from groupwise.rewards.reading.number_words import in_digits
+from groupwise.rewards.reading.quantities import in_base
 from groupwise.types import Example, Prompt, Rollout
 
 
@@ -43,6 +45,20 @@ def test_siblings_are_read_as_they_are_meant(file: str) -> None:
             if score.value != value and not (reward.name == "answer" and score.status != "scored")
         ]
         assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+" * 200 + " " * 400 + r"\mathbb{Z}q",
+        "+-=" * 66 + r"\ (" * 400 + "integer",
+        "5" * 40 + " " * 400 + "in" + " " * 400 + "base",
+        "x = 5" + " ," * 400 + r"\mathbb{Z}",
+    ],
+)
+def test_what_only_begins_like_a_set_of_integers_or_a_base_takes_no_time(text: str) -> None:
+    assert tidy(text)[:3] == text[:3]
+    assert in_base(text) is None
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,10 @@ _FINAL = re.compile(r"\b(?:final|最终|最后的?)[\s*_]*$", re.IGNORECASE)
 _OUTPUT = re.compile(r"^[ \t]*```(?P<kind>[^\n`]*)$", re.MULTILINE)
 _MARKER = re.compile(
     rf"{ANNOUNCED}|"
-    r"\banswer(?![a-z])|\banswers(?=\s+are\b)|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
-    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：是为]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))|\bcorrection(?=\s*:)",
+    r"\banswer(?![a-z])|(?<!possible )(?<!candidate )\banswers(?=\s+are\b)"
+    r"|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
+    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：是为]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))"
+    r"|\bcorrection(?=\s{0,3}:\s{0,3}[-*$\\(]{0,4}(?:[0-9]|[a-z]+\{))",
     re.IGNORECASE,
 )
 _ANNOUNCED = re.compile(ANNOUNCED, re.IGNORECASE)
@@ -71,11 +73,19 @@ _FACTORIAL = re.compile(r"(?:(?<![A-Za-z])[k-z]|[)}])![ .]{0,3}$")
 _EMPHASIS_AFTER = re.compile(r"[*_`]+([.!。]?)$")
 _EMPTY_LINE = re.compile(r"[\s*_:#>`~\-=]*\n")
 _RETRACTS = re.compile(
-    r"(?:(?:\.{2,}|…|\?)\s*+(?:[Nn]o|[Aa]ctually|[Nn]ot)|[.!,;—]\s*+[Nn]o(?=,)"
-    r"|[.!?,;—…]\s*+(?:[Ww]ait|[Hh]mm+|[Oo]ops|[Ss]orry|[Cc]orrection|[Ss]cratch that))"
+    r"(?:(?:\.{2,}|…|\?)\s*+(?:[Nn]o|[Aa]ctually)|[.!,;—]\s*+[Nn]o(?=,)"
+    r"|[.!?,;—…]\s*+(?:[Ww]ait|[Hh]mm+|[Oo]ops|[Ss]orry|[Cc]orrection|[Ss]cratch that)"
+    r"(?!\s(?:for|about|if|until|time|times|factor|factors|term|list)\b))"
     r"(?![a-z])[,.:!…]*+\s*+(?:(?:it is|it's|that is)\s)?"
 )
 """Words that take back what was said before them."""
+_NOT_TAKEN_BACK = re.compile(
+    r"[^0-9,.:;!?\n]{0,80}?(?:\bnot\b|n't\b|\bnever\b)[^0-9,.:;!?\n]{0,40}[0-9]"
+    r"|[$\\(]{0,3}[0-9][0-9,./]{0,20}[$)]{0,2}\s(?:[a-z]{1,14}\s)?"
+    r"(?:cannot|can't|isn't|doesn't|wouldn't|would|could|(?:is|does|are|do) not"
+    r"|is (?:too|wrong|impossible|incorrect))\b"
+)
+"""``not 13`` and ``13 is not possible`` after such words: what stands before them stays."""
 _DISPLAY = (("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), ("$", "$"), ("\\begin{", None))
 _MATH = re.compile(
     r"\$\$(?P<a>[^$]{1,1500}?)\$\$|\\\[(?P<b>[^\x00]{1,1500}?)\\\]|\\\((?P<c>[^\n]{1,1500}?)\\\)|(?<![\\A-Za-z0-9_])\$(?P<d>[^$\n]{1,1500}?)(?<!\\)\$"
@@ -187,7 +197,9 @@ def without_retracted(line: str) -> str:
     """Returns ``25`` of ``24... wait, 25``: what follows the last word that takes back what stands before it."""
     found = _last(_RETRACTS, line[:LINE_CHARACTERS])
     rest = line[found[0].end() :] if found else ""
-    return without_fillers(rest) if any(map(str.isdigit, rest)) else line
+    if not any(map(str.isdigit, rest)) or _NOT_TAKEN_BACK.match(rest):
+        return line
+    return without_fillers(rest)
 
 
 def outputs(text: str) -> Iterator[Span]:

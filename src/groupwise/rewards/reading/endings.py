@@ -261,9 +261,9 @@ def sign_word(before: str) -> str:
 def _is_inside(before: str) -> bool:
     """Whether a number is an exponent or the argument of a function: ``x^3``, ``log 3``; or what
     follows the hours of a time."""
+    is_of_clock = before.endswith(":") and before[-2:-1].isdigit()
     before = f" {before[-16:]}".rstrip(" ({")
     is_power = before.endswith("**") and before[-3:-2].isalnum()
-    is_of_clock = before.endswith(":") and before[-2:-1].isdigit()
     return (
         is_power or is_of_clock or before.endswith(("^", "√")) or before.lower().endswith((*_FUNCTIONS, *_OPERATIONS))
     )

@@ -125,10 +125,11 @@ _BARE_FUNCTION = re.compile(
 _OF_A_VARIABLE = re.compile(r"[fghFGHpPqQ]\s?\(\s?[a-z](?:\s?,\s?[a-z]){0,3}\s?\)\s?=(?!=)\s?(?=\S)")
 """``f(x) =`` before what it is."""
 _FOR_INTEGERS = re.compile(
-    r"(?:\\text\{ ?(?:for|where|with) ?\} ?)?(?:\(?[a-z] ?\\in ?\\mathbb ?\{?[ZN]\}?"
-    r"|\\text\{[ ,]{0,3}(?:for|where|with)?[^{}]{0,20}integers? ?[a-z]? ?\} ?[a-z]?)\)?$"
+    r"(?:\\text\{\s?,?\s?(?:for|where|with)\s?\}\s?)?"
+    r"(?:\(?[a-z]\s?\\in\s?\\mathbb\s?\{?[ZN]\}?|\\text\{[^{}]{0,26}integers?\s?[a-z]?\s?\}\s?[a-z]?)\)?$"
 )
-"""``k \\in \\mathbb{Z}`` at the end of a formula."""
+_BEFORE_INTEGERS = re.compile(r"(?:,|\\qquad|\\quad|\\[ ;:,]|\\\(|\(|\s)$")
+"""``, k \\in \\mathbb{Z}`` behind a formula, and what stands between."""
 _INFINITY = re.compile(r"(?<![\\A-Za-z])(?:inf(?:inity)?|oo)(?![A-Za-z])")
 _BIG_U = re.compile(r"(?<=[)\]])\s?U\s?(?=[(\[])")
 _PI = re.compile(r"(?<![\\A-Za-z])[pP]i(?![A-Za-z])")
@@ -169,7 +170,7 @@ def tidy(text: str) -> str:
     if "{.}" in text or "{-}" in text:
         text = text.replace("{.}", ".").replace("{-}", "-")
     if "\\mathbb" in text or "integer" in text:
-        text = _for_all_integers(text)
+        text = _without_integers(text)
     if "\\colon" in text:
         text = text.replace("\\colon", ":")
     if r"\(" in text and r"\)" in text:
@@ -182,6 +183,18 @@ def tidy(text: str) -> str:
         text = _SHORT_FRACTION.sub(_fraction, text)
         text = _SHORT_BINOMIAL.sub(r"\\binom{\g<n>}{\g<k>}", text)
     return unwrapped(" ".join(text.split()))
+
+
+def _without_integers(text: str) -> str:
+    """Returns ``3k+1`` of ``3k+1, k \\in \\mathbb{Z}``; any other text as it is."""
+    found = _FOR_INTEGERS.search(text[-80:])
+    if found is None:
+        return text
+    head = text[: len(text) - len(found[0])]
+    while between := _BEFORE_INTEGERS.search(head[-6:]):
+        head = head[: len(head) - len(between[0])]
+    is_formula = len(head) <= 400 and not any(mark in head for mark in "<>,") and any(mark in head for mark in "=+-")
+    return head if is_formula else text
 
 
 def unwrapped(text: str) -> str:
@@ -219,15 +232,6 @@ def with_commands(plain: str) -> str:
     if "**" in plain:
         plain = _TWO_STARS.sub(lambda found: f"^{{{found['power']}}}" if found["power"] else "^", plain)
     return plain
-
-
-def _for_all_integers(text: str) -> str:
-    """A formula without the words that its letter is any integer; bounds and lists stay as they are."""
-    end = text[-80:]
-    if (match := _FOR_INTEGERS.search(end)) is None:
-        return text
-    head = text[: len(text) - len(end) + match.start()].rstrip(" ,(")
-    return head if any(sign in head for sign in "=+-") and not any(mark in head for mark in "<>,") else text
 
 
 def _root(match: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from groupwise.rewards.reading.compounds import in_one_unit, share
@@ -53,13 +53,14 @@ _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
     r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|\\equiv|:=)\s*"
 )
-_MODULUS = re.compile(r"\s*+\\pmod\s?(?:\{\s?[0-9]{1,9}\s?\}|[0-9])$")
+_MODULUS = re.compile(r"\s?\\pmod\s?(?:\{\s?(?P<many>[0-9]{1,9})\s?\}|(?P<one>[0-9]))$")
 _SHORT_SCALE = re.compile(r"(?:(?P<thousand>[kK])|(?P<million>[mM])|(?P<billion>[bB]n?))(?![a-zA-Z])")
 """Letters after an amount of money: ``$1.5K``."""
 _MINUS_LETTERS = re.compile(r"-(?P<letters>[a-z]{1,3})[ .]{0,3}")
 _BASE = re.compile(
     r"\(?(?P<digits>[0-9]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|\\text\{\s?(?P<word>two|three|eight|ten|sixteen)\s?\})\s?\}?"
-    r"|(?P<number>[0-9]{1,40})\s*(?:\\text\{)?\s*\(?\s*(?:in\s+)?base[ -](?:\}\s*)?(?P<of>[0-9]{1,2})\s*\)?\s*\}?"
+    r"|(?P<number>[0-9]{1,40})\s*+(?:\\text\{\s*+)?\(?\s*+(?:in\s++)?"
+    r"base[ -](?:\}\s*+)?(?P<of>[0-9]{1,2})\s*+\)?\s*+\}?"
 )
 BASE = "base "
 _BASES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
@@ -118,7 +119,11 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     plain = _arithmetic(text[named.end() :] if named else text)
     if (parts := in_one_unit(without_wrappers(plain))) is not None:
         return Quantity(parts[0], (parts[1],), name=name)
-    plain = _MODULUS.sub("", share(plain) or plain)
+    plain = share(plain) or plain
+    if modulus := _MODULUS.search(plain):
+        residue = tidy_quantity(plain[: modulus.start()])
+        said = (f"mod {modulus['many'] or modulus['one']}",)
+        return replace(residue, unit=said, name=name) if residue and not residue.unit else None
     match = _NUMBER.match(plain)
     if match is None:
         return None

@@ -41,7 +41,7 @@ _WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
 
 
 _CLAUSE = re.compile(
-    r"(?:,|(?<!\s))\s+(?:ya que|porque|car|parce que|weil|denn|da|так как|потому что"
+    r",\s+(?:car|denn|da)\b|(?:,|(?<!\s))\s+(?:ya que|porque|parce que|weil|так как|потому что"
     r"|because|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
     r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
     re.IGNORECASE,
