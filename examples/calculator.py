@@ -93,7 +93,7 @@ run = Run(
             "sft",
             replace(recipes.sft, aggregation=TokenMean()),  # a demonstration with a call is twice as long
             task,
-            steps=500,
+            steps=900,
             prompts_per_step=32,
             learning_rate=3e-3,
             warmup_steps=20,
