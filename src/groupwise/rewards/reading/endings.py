@@ -227,8 +227,8 @@ def _stated_words(line: str) -> Iterator[Span]:
 def _numbers(end: str, matches: list[re.Match[str]]) -> Iterator[Span]:
     """The last number with the word after it; the quantity in several parts, or the list, that it ends."""
     unit = _UNIT_AFTER.match(end, matches[-1].end())
-    for first in matches[-4:-1] if unit and unit[0].strip() else ():
-        if in_one_unit(parts := end[first.start() : unit.end()]) is not None:
+    for number in matches[-4:-1] if unit and unit[0].strip() else ():
+        if unit and in_one_unit(parts := end[number.start() : unit.end()]) is not None:
             yield Span(parts, is_marked=False)
             return
     first = len(matches) - 1
