@@ -181,16 +181,16 @@ def _marked_lines(text: str) -> Iterator[tuple[re.Match[str], Span]]:
     """Each marker, from the end, with the line that follows it."""
     for match in _last(_MARKER, text):
         after = text[match.end() : match.end() + SPAN_CHARACTERS]
-        ends = _pattern_after(match[0]).match(after)
+        ends = _link(match[0], after)
         if ends and (line := without_retracted(_line(after[ends.end() :]))):
             yield match, Span(without_courtesy(line), is_marked=False)
 
 
-def _pattern_after(marker: str) -> re.Pattern[str]:
-    """What may stand between a marker and its answer, in the marker's language."""
+def _link(marker: str, after: str) -> re.Match[str] | None:
+    """Finds what may stand between a marker and its answer, in the marker's language."""
     if _ANNOUNCED.fullmatch(marker):
-        return AFTER
-    return _AFTER_ENGLISH if marker.isascii() else _AFTER_CHINESE
+        return AFTER.match(after)
+    return _AFTER_ENGLISH.match(after) if marker.isascii() else _AFTER_CHINESE.match(after)
 
 
 def without_retracted(line: str) -> str:
