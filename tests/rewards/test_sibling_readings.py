@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from groupwise.rewards import FinalAnswer, Math
+from groupwise.rewards.reading.bases import in_base
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.notation import tidy
 from groupwise.rewards.reading.number_words import in_digits
-from groupwise.rewards.reading.quantities import in_base
 from groupwise.types import Example, Prompt, Rollout
 
 

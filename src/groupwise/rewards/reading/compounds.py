@@ -41,7 +41,7 @@ _MONEY = re.compile(r"(?P<sign>[$€])\s?(?P<number>[0-9]{1,12})\s+(?=(?:and\s+)
 _OUT_OF = re.compile(
     r"(?P<part>[0-9][0-9,]{0,12})\s++(?:\\text\{\s*+)?out\s++of\s*+(?:\}|(?:every|the)\s++)?\s*+(?P<whole>[0-9][0-9,]{0,12})(?![0-9.])"
 )
-_ONE_IN = re.compile(r"(?P<part>[0-9]{1,9})\s+in\s+(?P<whole>[0-9]{1,9})")
+_ONE_IN = re.compile(r"(?P<part>[0-9]{1,9})(?:\s+in\s+|-in-)(?P<whole>[0-9]{1,9})(?:\s+chances?)?")
 
 
 def in_one_unit(text: str) -> tuple[Fraction, str] | None:

@@ -10,6 +10,7 @@ from groupwise.rewards.reading.conventions import Span, math_pieces, without_fil
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import PHRASES, understand
+from groupwise.rewards.reading.units import UNIT_AFTER
 from groupwise.rewards.reading.values import Formula, Items
 
 END_CHARACTERS = 2_000
@@ -84,9 +85,7 @@ _EQUATIONS = re.compile(rf"(?<!\w){_EQUATION}(?:(?:,?\s+(?:and|or)\s+|,\s?|;\s?)
 _DENIES = re.compile(r"(?:\b(?:not|never|neither|false|wrong|untrue|impossible)\b|n't\b)[^,;.:]{0,40}$", re.IGNORECASE)
 _CERTAIN = frozenset({"must", "should", "will", "to", "only"})
 """Before ``be`` these leave no other answer, as ``could`` and ``may`` do."""
-_UNIT_AFTER = re.compile(
-    r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
-)
+_UNIT_AFTER = re.compile(rf"\s?{UNIT_AFTER}?")
 
 
 def last_line(text: str) -> str:

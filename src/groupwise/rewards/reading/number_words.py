@@ -25,6 +25,14 @@ _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4} | {
 }
 _PARTS |= {f"{word}s": number for word, number in _PARTS.items() if word != "halves"}
 _WORD = re.compile(r"[a-z]+")
+ORDINALS = {
+    word: str(number)
+    for number, word in enumerate(
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"], start=1
+    )
+}
+"""``third`` is ``3rd`` without its ending."""
+_UNIT_AND_A_HALF = re.compile(r"an?\s(?P<unit>[a-z]{2,12})\sand\sa\s(?P<part>half|quarter)(?![a-z])")
 _MOST_WORDS = 16
 _NOT_ONE = frozenset({"of", "can", "in", "must", "could", "should", "may", "might", "has", "have", "i", "we", "more"})
 """After ``one`` these say that it is a pronoun."""
@@ -52,6 +60,8 @@ def in_digits(text: str) -> str | None:
         return _from_chinese(text)
     if not text[:1].isascii() or not text[:1].isalpha():
         return None
+    if (half := _UNIT_AND_A_HALF.match(text.lower())) and is_known_unit(half["unit"]):
+        return f"{Fraction(3, 2) if half['part'] == 'half' else Fraction(5, 4)} {half['unit']}{text[half.end() :]}"
     found = _from_english(text.lower())
     if found is None:
         return None

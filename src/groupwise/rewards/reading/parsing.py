@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 
+from groupwise.rewards.reading.bases import in_base
 from groupwise.rewards.reading.environments import end_of_chain, rows_of
 from groupwise.rewards.reading.intervals import joined, with_usual_brackets
 from groupwise.rewards.reading.moments import moment
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, with_commands, within_bounds
-from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, in_base, quantity, tidy_quantity
+from groupwise.rewards.reading.number_words import ORDINALS
+from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, quantity, tidy_quantity
 from groupwise.rewards.reading.units import Unit, read_unit
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Value, Words
 
@@ -58,6 +60,9 @@ _TRAILING_UNIT = re.compile(  # every part and space in one way alone, so that n
 )
 _OF_AN_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s?[({]?\s?[0-9]+\s?\^\s?\{?\s?\\circ")
 _WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}|[\u4e00-\u9fff]")
+_ROMAN = re.compile(r"X{0,3}(?:IX|IV|V?I{0,3})")
+"""Roman numerals up to 39: ``IV`` is not ``VI``."""
+_ARTICLE = re.compile(r"^\s*(?:the|an?)\s+(?=\w\w)")
 _FUNCTIONS_TEXT = """
 sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg
 det dim inf infty infinity alpha beta gamma delta theta lambda phi omega sigma rho frac
@@ -77,7 +82,8 @@ def understand(text: str, is_marked: bool = True) -> Value | None:
     ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
     """
     if len(text) <= NUMBER_CHARACTERS and (found := quantity(text)) is not None:
-        return _in_words(tidy(text)) if found.unit in HALVES_OF_A_DAY else found
+        is_moment = found.unit in HALVES_OF_A_DAY or (found.unit and moment(_bare(tidy(text))) is not None)
+        return _in_words(tidy(text)) if is_moment else found
     if len(text) > ANSWER_CHARACTERS:
         return None
     explicit = is_marked or _is_wrapped(text.strip().rstrip(". "))
@@ -104,7 +110,7 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Choice(match["letter"].upper())
     if (found := moment(_bare(plain).replace("{:}", ":"))) is not None:
         return Words(found)
-    if ("_" in plain or "base" in plain) and (based := in_base(plain)) is not None:
+    if ("_" in plain or "base" in plain or plain[:1] == "0") and (based := in_base(" ".join(_bare(plain).split()))):
         return based
     if _PROPORTION.fullmatch(plain):
         return _items(plain.split(":"), "::", depth)
@@ -125,6 +131,8 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Formula(statement)
     if (several := _several(plain, depth)) is not None:
         return several
+    if _ROMAN.fullmatch(plain) and len(plain) > 1:
+        return Words(_words(plain))
     if plain.isalpha() and (len(plain) > 1 or plain > "\u3000") and (not _is_product(plain) or _is_name(plain)):
         return Words(_words(plain))
     if is_formula(plain):
@@ -203,7 +211,7 @@ def _several(plain: str, depth: int) -> Items | None:
     if body[:1] in "([\x02" and body[-1:] in ")]\x03" and _closes_at_end(body):
         brackets, body = (body[0] + body[-1]).replace("\x02", "{").replace("\x03", "}"), body[1:-1]
     elif body[:1] == "{" and body[-1:] == "}" and _closes_at_end(body):
-        body = body[1:-1]  # braces of LaTeX: a bare list
+        brackets, body = "{}", body[1:-1]
     elif _INTERVAL_JOIN.search(body.replace(" ", "")):
         parts = _split(body)
         if len(parts) < 2 or (any(_INTERVAL_JOIN.search(part) and not part.startswith("(") for part in parts)):
@@ -282,4 +290,4 @@ def _words(text: str) -> str:
     plain = re.sub(r"[.,'\"!?*$]+(?=\s|$)|(?<=[ap])\.(?=\s?m)", "", _bare(text).casefold())
     plain = re.sub(r"(?<=[0-9])(?:st|nd|rd|th)\b", "", plain)
     plain = re.sub(r"(?<=[0-9])(?::00)?\s*(?=[ap]m\b)", "", plain)
-    return " ".join(plain.removeprefix("the ").split())
+    return ORDINALS.get(bare := " ".join(_ARTICLE.sub("", plain).split()), bare)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 
 from groupwise.rewards.reading.conventions import math_pieces
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, with_western_digits, within_bounds
@@ -14,6 +15,9 @@ from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.spans import Reference, read_span
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
 from groupwise.rewards.reading.values import Items, Prose, Words
+
+_DECIMAL_COMMA = re.compile(r"[0-9]{1,9},[0-9]{2}")
+"""``1,22``: two numbers, or one in the writing of most of Europe."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -33,6 +37,8 @@ def read_reference(text: str, several: str = "") -> Reference:
     hashes = "####" in body
     gold = Reference(has_hashes=hashes)
     whole = None if hashes else understand(body, is_marked=False)
+    if whole is not None and _DECIMAL_COMMA.fullmatch(text) and (decimal := quantity(text.replace(",", "."))):
+        return Reference((whole, decimal), text=text)
     if whole is not None and "\\boxed" not in body:
         return Reference((whole,), text=text)
     for _, span in Reader().spans(body):

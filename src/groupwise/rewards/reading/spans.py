@@ -13,6 +13,7 @@ from groupwise.rewards.reading.endings import GOES_ON, is_denied, sign_word
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.parsing import is_formula, understand
 from groupwise.rewards.reading.quantities import Quantity, quantity, with_other_commas
+from groupwise.rewards.reading.units import UNIT_AFTER
 from groupwise.rewards.reading.values import Choice, Kind, Value, Words
 
 _DENIAL = re.compile(r"\bnot\b|n't\b|\bnever\b|\bneither\b|\bunknown\b|不是|并非|没有", re.IGNORECASE)
@@ -37,7 +38,7 @@ _OTHER_LABEL = re.compile(
 )
 """What follows such a label is no answer: ``\\text{More than: }12``."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
-_WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
+_WORD_AFTER = re.compile(rf"\s?{UNIT_AFTER}?")
 
 
 _CLAUSE = re.compile(
