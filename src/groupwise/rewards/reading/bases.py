@@ -18,8 +18,8 @@ _PREFIXED = re.compile(r"0(?:(?P<hex>[xX])(?P<digits>[0-9a-fA-F]{1,40})|[bB](?P<
 
 
 def in_base(text: str) -> Quantity | None:
-    """Returns the number, with its base as the unit, of ``101_2``, ``101 in base 2`` and ``0x2A``; None of any other text,
-    and where a digit is none of the base's."""
+    """Returns the number, with its base as the unit, of ``101_2``, ``101 in base 2`` and ``0x2A``; None of any other
+    text, and where a digit is none of the base's."""
     if match := _PREFIXED.fullmatch(text):
         base = "16" if match["hex"] else "2"
         return Quantity(Fraction(int(match["digits"] or match["bits"], int(base))), (f"{BASE}{base}",))
@@ -32,8 +32,8 @@ def in_base(text: str) -> Quantity | None:
 
 
 def same_in_base(reference: Quantity, answer: Quantity) -> bool | None:
-    """Says whether an answer without a base has the digits of a reference with one, or one with a base is the number that
-    a reference without one is; None where neither or both have a base."""
+    """Says whether an answer without a base has the digits of a reference with one, or one with a base is the number
+    that a reference without one is; None where neither or both have a base."""
     one, other = (_base(each) for each in (reference, answer))
     if bool(one) == bool(other):
         return None

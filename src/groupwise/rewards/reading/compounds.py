@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from groupwise.rewards.reading.units import KNOWN_UNITS
+from groupwise.rewards.reading.unit_names import KNOWN_UNITS
 
 LONGEST = 80
 _FAMILIES: tuple[dict[str, int], ...] = (

@@ -41,10 +41,10 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
     match reference, answer:
         case Quantity(), Quantity():
             return _said(_quantities(reference, answer, near))
-        case Items(), Items():
-            return _several(reference, answer, near)
         case (Items(brackets="(]" | "[)"), Items(brackets="")) | (Items(brackets=""), Items(brackets="(]" | "[)")):
             return "different"
+        case Items(), Items():
+            return _several(reference, answer, near)
         case (Items(brackets=brackets), _) | (_, Items(brackets=brackets)) if brackets in (RANGE, TO):
             return _two_ends(reference, answer, brackets)
         case Grid(), Grid():
@@ -219,8 +219,15 @@ def _formulas(reference: Formula, answer: Formula) -> Verdict:
         return "different"
     if _with_constant(reference.latex) == _with_constant(answer.latex):
         return "equal"
+    if _is_bound(reference) and _is_bound(answer) and _relation(reference) != _relation(answer):
+        return "different"
     one, other = statement(reference), statement(answer)
     return "equal" if one is not None and one == other else "unknown"
+
+
+def _relation(bound: Formula) -> str:
+    found = _BOUND.match(bound.latex)
+    return found[0].strip() if found else ""
 
 
 def _with_constant(latex: str) -> str:

@@ -28,12 +28,14 @@ _WORD = re.compile(r"[a-z]+")
 ORDINALS = {
     word: str(number)
     for number, word in enumerate(
-        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"], start=1
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=1
     )
 }
 """``third`` is ``3rd`` without its ending."""
 _UNIT_AND_A_HALF = re.compile(r"an?\s(?P<unit>[a-z]{2,12})\sand\sa\s(?P<part>half|quarter)(?![a-z])")
 _MOST_WORDS = 16
+_BEGINNINGS = frozenset({*_ONES, *_TENS})
+_WORDS_AFTER = re.compile(r"\s[a-zA-Z]{2,14}(?=[\s.!*]|$)")
 _NOT_ONE = frozenset({"of", "can", "in", "must", "could", "should", "may", "might", "has", "have", "i", "we", "more"})
 """After ``one`` these say that it is a pronoun."""
 
@@ -76,6 +78,23 @@ def in_digits(text: str) -> str | None:
     if joint and (more := in_digits(tail)) is not None:
         return f"{value}{head} and {more}"
     return f"{value}{rest}"
+
+
+def number_in_words(line: str) -> tuple[str, str, str] | None:
+    """Returns what stands before, what follows and the one number of a line that writes it in words: ``three bolts`` of
+    ``It takes a total of three bolts.``; None where there is none, or are several. ``one`` alone is none."""
+    found: list[tuple[int, int]] = []
+    for match in _WORD.finditer(line.lower()):
+        if found and match.start() < found[-1][1]:
+            continue
+        number = _from_english(line.lower()[match.start() :]) if match[0] in _BEGINNINGS else None
+        if number is not None and (number[0] > 1 or match[0] == "zero"):
+            found.append((match.start(), match.start() + number[1]))
+    if len(found) != 1:
+        return None
+    (start, end), rest = found[0], line[found[0][1] :]
+    after = _WORDS_AFTER.match(rest)
+    return line[:start], rest, line[start:end] + (after[0] if after else "")
 
 
 def _from_english(text: str) -> tuple[Fraction, int] | None:

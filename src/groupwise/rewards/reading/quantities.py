@@ -13,6 +13,7 @@ from groupwise.rewards.reading.units import Unit, currency, is_known_unit, read_
 NUMBER_CHARACTERS = 200
 LARGEST_EXPONENT = 100
 LARGEST_POWER = 400
+_HALF = Fraction(1, 2)
 
 _DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _ATOM = rf"{_DECIMAL}(?:\^-?[0-9]{{1,4}}(?![0-9]))?"
@@ -51,6 +52,7 @@ _UNIT_FRACTION = re.compile(
     r"\{\s*+(?:\\(?:text|mathrm)\{\s*+)?(?P<under>[a-zA-Z]{1,12})\s*\}?(?P<power>\^\{?[23]\}?)?\s*\}?$"
 )
 """``\\frac{m}{s}`` and ``\\frac{m}{s^2}`` after a number."""
+_ROUNDED = re.compile(r"\s?\\approx(?![a-zA-Z])\s*+(?P<whole>[$€£]?-?[0-9,]{1,20})(?![0-9.,/^])(?P<rest>[^=\\]{0,60})$")
 _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
     r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|\\equiv|:=)\s*"
@@ -62,6 +64,8 @@ _MODULUS = re.compile(
 _SHORT_SCALE = re.compile(r"(?:(?P<thousand>[kK])|(?P<million>[mM])|(?P<billion>[bB]n?))(?![a-zA-Z])")
 """Letters after an amount of money: ``$1.5K``."""
 _MINUS_LETTERS = re.compile(r"-(?P<letters>[a-z]{1,3})[ .]{0,3}")
+
+
 @dataclass(frozen=True)
 class Quantity:
     """An exact number, with what it is a number of where that is said."""
@@ -117,6 +121,11 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     plain = _arithmetic(text[named.end() :] if named else text)
     if (parts := in_one_unit(without_wrappers(plain))) is not None:
         return Quantity(parts[0], (parts[1],), name=name)
+    if rounded := _ROUNDED.search(plain):
+        exact, whole = tidy_quantity(plain[: rounded.start()]), tidy_quantity(rounded["whole"] + rounded["rest"])
+        if exact is None or whole is None or exact.value.denominator == 1 or abs(exact.value - whole.value) > _HALF:
+            return None
+        return replace(whole, value=exact.value, name=name, decimals=-1, whole=whole.value)
     shared = share(plain)
     plain = shared or plain
     if modulus := _MODULUS.search(plain):

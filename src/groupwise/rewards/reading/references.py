@@ -8,6 +8,7 @@ import json
 import re
 
 from groupwise.rewards.reading.conventions import math_pieces
+from groupwise.rewards.reading.intervals import bound_in_words
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, with_western_digits, within_bounds
 from groupwise.rewards.reading.parsing import HALVES_OF_A_DAY, understand
 from groupwise.rewards.reading.quantities import quantity
@@ -46,6 +47,8 @@ def read_reference(text: str, several: str = "") -> Reference:
             return Reference((value,), hashes, text=span.text)
     if whole is not None and not isinstance(whole, Words):
         return Reference((whole,), hashes, text=text)
+    if (bound := bound_in_words(text, "")) and (said := understand(bound)) is not None:
+        return Reference((said,), text=text)
     pieces = math_pieces(body)
     if pieces and within_bounds(body[-ANSWER_CHARACTERS:]):
         return Reference((Prose(body[-ANSWER_CHARACTERS:]),), hashes, text=text)

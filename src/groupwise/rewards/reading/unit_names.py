@@ -79,6 +79,8 @@ _PREFIXES = {
     "nano": "n",
     "pico": "p",
 }
+_OTHERS = frozenset({"mm", "mg", "kg", "Kg", "km", "Km", "mL", "ml", "um", "ul", "pm"})
+"""Not made here: they stand above, or mean something else as well."""
 _WITH_PREFIX = {
     **{"m": "meter metre m", "g": "gram g", "second": "second s", "l": "liter litre L l", "n": "newton N"},
     **{"j": "joule J", "w": "watt W", "v": "volt V", "hz": "hertz Hz", "pa": "pascal Pa", "mol": "mole mol"},
@@ -94,14 +96,12 @@ def _prefixed() -> dict[str, str]:
         for prefix, signs in _PREFIXES.items():
             for word in written.split():
                 is_name = len(word) > 2 and word not in ("mol", "cal")
-                spelled = (f"{prefix}{word}", f"{prefix}{word}s") if is_name else [f"{one}{word}" for one in signs.split()]
+                spelled = [f"{prefix}{word}", f"{prefix}{word}s"] if is_name else [one + word for one in signs.split()]
                 found.update(dict.fromkeys(spelled, f"{prefix}-{unit}"))
-    return {word: unit for word, unit in found.items() if word not in ("mm", "mg", "kg", "km", "mL", "ml", "Kg", "um", "ul", "pm")}
+    return {word: unit for word, unit in found.items() if word not in _OTHERS}
 
 
-_NAMED = {
-    word: name for name, words in _SPELLINGS.items() for word in (name, *words.split()) if word not in _NOT_ALONE
-}
+_NAMED = {word: name for name, words in _SPELLINGS.items() for word in (name, *words.split()) if word not in _NOT_ALONE}
 _MICRO = {"um": "micro-m", "micron": "micro-m", "microns": "micro-m", "mcg": "micro-g"}
 KNOWN_UNITS = _prefixed() | _MICRO | _NAMED
 """Every spelling and the unit's one name."""

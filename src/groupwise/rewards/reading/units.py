@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from groupwise.rewards.reading.unit_names import COMPOUNDS, KNOWN_UNITS, NAMES
@@ -62,53 +63,74 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     """
     plain = without_wrappers(_with_signs(re.sub(r"\}(?=[0-9])", "} ", text))).replace("per cent", "percent")
     plain = _MICRO_APART.sub("μ", plain) if "μ" in plain else plain
-    is_apart = is_apart or plain != text
-    words: list[str] = []
-    per: list[str] = []
-    side = words
-    scale, percent, power = Fraction(1), False, ""
+    found = _Parts(is_apart=is_apart or plain != text)
     for match in _tokens(plain.rstrip(" .*")):
-        if match is None or len(words) + len(per) > WORDS + 2:
+        if match is None or len(found.over) + len(found.under) > WORDS + 2 or not found.take(match):
             return None
+    unit = (*found.over, *(("/", *found.under) if found.under else ()))
+    return None if found.power else (found.scale, unit, found.percent)
+
+
+@dataclass
+class _Parts:
+    """What has been read of a unit: its words above and below the line, the scale before them, a power to come."""
+
+    is_apart: bool
+    over: list[str] = field(default_factory=list)
+    under: list[str] = field(default_factory=list)
+    is_under: bool = False
+    scale: Fraction = Fraction(1)
+    percent: bool = False
+    power: str = ""
+
+    def take(self, match: re.Match[str]) -> bool:
+        """Reads one more word or sign, and says whether it may stand there."""
         word = (match["word"] or "").rstrip(".")
-        lower = word.lower()
-        if match["percent"] or lower in PERCENT:
-            percent = True
-        elif match["per"] or lower == "per":
-            side = per
+        if match["percent"] or word.lower() in PERCENT:
+            self.percent = True
+        elif match["per"] or word.lower() == "per":
+            self.is_under = True
         elif match["dot"]:
-            if not words:
-                return None  # a factor
+            return bool(self.over)  # elsewhere a factor follows
+        elif match["mille"]:
+            self.scale /= 1000
         elif match["han"]:
             if (han := _chinese(match)) is None:
-                return None
-            scale, words = scale * han[0], words + han[1]
-            side = words if side is not per else per
-        elif match["mille"]:
-            scale /= 1000
-        elif lower in SCALES and not words:
-            scale *= SCALES[lower]
+                return False
+            self.scale *= han[0]
+            self._side(False).extend(han[1])
+        elif not self._word(word, match["power"] or ""):
+            return False
+        self.is_apart = True
+        return True
+
+    def _word(self, word: str, power: str) -> bool:
+        lower, side = word.lower(), self._side(False)
+        if lower in SCALES and not self.over:
+            self.scale *= SCALES[lower]
         elif lower in _POWERS:
-            power = _POWERS[lower]
+            self.power = _POWERS[lower]
             if side and lower in ("squared", "cubed"):
-                side[-1], power = f"{side[-1]}^{power}", ""
-        elif (several := COMPOUNDS.get(word) or COMPOUNDS.get(lower)) and not match["power"]:
-            (over, _, under) = (several, "", ()) if "/" not in several else (several[:-2], "/", several[-1:])
-            side += over
-            per += under
-        elif word and not _is_unit(word, is_apart):
-            return None
-        elif word:
-            exponent = match["power"] or power
-            to = per if exponent.startswith("-") else side
-            to += _named(_one_spelling(word), exponent.removeprefix("-"), to)
-            power = ""
-        is_apart = True
-    return None if power else (scale, tuple([*words, *(["/", *per] if per else [])]), percent)
+                side[-1], self.power = f"{side[-1]}^{self.power}", ""
+        elif (several := COMPOUNDS.get(word) or COMPOUNDS.get(lower)) and not power:
+            place = several.index("/") if "/" in several else len(several)
+            side += several[:place]
+            self.under += several[place + 1 :]
+        elif not _is_unit(word, self.is_apart):
+            return False
+        else:
+            exponent = power or self.power
+            side = self._side(exponent.startswith("-"))
+            side += _named(_one_spelling(word), exponent.removeprefix("-"), side)
+            self.power = ""
+        return True
+
+    def _side(self, is_inverse: bool) -> list[str]:
+        return self.under if self.is_under or is_inverse else self.over
 
 
 def _with_signs(text: str) -> str:
-    """``\\Omega`` and ``\\mu`` of LaTeX as the letters, of which Unicode has two each, and ``\\cdot`` without braces."""
+    """``\\Omega`` and ``\\mu`` of LaTeX as letters, of which Unicode has two each, and ``\\cdot`` without braces."""
     if "\\" in text:
         text = _OHM.sub("Ω", _MICRO.sub("μ", text)).replace("{\\cdot}", "\\cdot ")
     return text.translate(_LETTERS)
