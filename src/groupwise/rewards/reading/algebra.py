@@ -115,6 +115,8 @@ def _leaf(gold: Any, answer: Any, near: Tolerance) -> str:
     golds, answers = _parse(gold), _parse(answer)
     if not golds or not answers:
         return "no answer" if golds else "no gold"
+    if _have_other_names(golds[0], answers[0]):
+        return "different"
     if not near.is_exact and (verdict := _near(golds[0], answers[0], near)) is not None:
         return "equal" if verdict else "different"
     if _contradicts(golds[0], answers[0]):  # first, because it takes a fraction of the time
@@ -122,6 +124,14 @@ def _leaf(gold: Any, answer: Any, near: Tolerance) -> str:
     if _is_one_number(golds[0], answers[0]):
         return "equal"
     return "equal" if math_verify.verify(golds, answers, timeout_seconds=None) else "different"
+
+
+def _have_other_names(gold: Any, answer: Any) -> bool:
+    """Says whether both are equations that say what two different letters are: ``p = 3`` and ``q = 3``."""
+    import sympy
+
+    names = [one.lhs for one in (gold, answer) if isinstance(one, sympy.Eq) and one.lhs.is_Symbol]
+    return len(names) == 2 and names[0] != names[1] and not any(one.rhs.free_symbols for one in (gold, answer))
 
 
 def _parse(value: Any) -> Any:

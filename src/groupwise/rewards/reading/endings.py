@@ -16,10 +16,10 @@ from groupwise.rewards.reading.values import Formula, Items
 END_CHARACTERS = 2_000
 WORDS_BEFORE = 24
 _FENCE_END = re.compile(r"\n[ \t]*`{3,}$")
-_END_OF_PROOF = re.compile(r"[\s$]*+(?:[□∎■◻]|\\(?:black)?square|\\qed|Q\.?E\.?D)[.$]{0,2}$")
+_END_OF_PROOF = re.compile(r"(?:□|∎|■|◻|\\(?:black)?square|\\qed|Q\.?E\.?D)[.$]{0,2}$")
 _REMARK = re.compile(r"(?<=[^\sU])\s\((?!\s?-?[\w.\\]{1,12}\s?,)(?=[^()]{0,200}[a-zA-Z]{2})[^()]{1,200}\)[.!*_]{0,4}$")
 """A remark in words within brackets at the end of a line."""
-_FOR_ALL = re.compile(r"\s*,?\s*(?:for\s(?:all|every|each|any|some)|where|when|with)\s(?:[a-z-]{1,12}\s){0,2}")
+_FOR_ALL = re.compile(r"\s*+(?:,\s*+)?(?:for\s(?:all|every|each|any|some)|where|when|with)\s(?:[a-z-]{1,12}\s){0,2}")
 _ANY_NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
     r"(?:\s?/\s?[0-9]+(?![0-9]*(?:\.[0-9]|/)))?%?"
@@ -94,7 +94,9 @@ _UNIT_AFTER = re.compile(rf"\s?{UNIT_AFTER}?")
 
 def last_line(text: str) -> str:
     """Returns the last line with anything on it; of displayed mathematics all of its lines."""
-    end = _END_OF_PROOF.sub("", _FENCE_END.sub("", text.rstrip()[-END_CHARACTERS:]).rstrip()).rstrip()
+    end = _FENCE_END.sub("", text.rstrip()[-END_CHARACTERS:]).rstrip()
+    if proof := _END_OF_PROOF.search(end[-20:]):
+        end = end[: len(end) - len(proof[0])].rstrip("$ \n")
     for closing, opening in (("\\]", "\\["), ("$$", "$$"), ("\\)", "\\(")):
         bare = end.rstrip(". ")
         if bare.endswith(closing) and (start := bare.rfind(opening, 0, len(bare) - len(closing))) >= 0:
@@ -142,7 +144,7 @@ def ending_spans(text: str) -> Iterator[Span]:
         lambda found: found["said"] or found["exact"] or found["before"], text.rstrip()[-2 * END_CHARACTERS :]
     )
     line = last_line(text)
-    if any(map(str.isdigit, (bare := _REMARK.sub("", line)))):
+    if any(map(str.isdigit, (bare := _REMARK.sub("", line)))) or number_in_words(bare):
         text, line = text.rstrip()[: len(text.rstrip()) - len(line) + len(bare)], bare
     if line:
         yield from _line_spans(line, text.rstrip().rpartition("\n")[2].lstrip("> ").startswith("####"))

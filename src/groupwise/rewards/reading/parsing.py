@@ -55,6 +55,7 @@ _INTERVAL_JOIN = re.compile(
 )
 _ROMAN = re.compile(r"X{0,3}(?:IX|IV|V?I{0,3})")
 """Roman numerals up to 39: ``IV`` is not ``VI``."""
+_ORDINAL = re.compile(r"[0-9]{1,4}\s?(?:\^\s?\{?)?(?:\\text\s?\{\s?)?(?:st|nd|rd|th)\s?\}?\}?")
 _ARTICLE = re.compile(r"^\s*(?:the|an?)\s+(?=\w\w)")
 
 
@@ -118,6 +119,11 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
 
 def _words_or_formula(plain: str, explicit: bool) -> Value | None:
     """What is no number, list or matrix."""
+    if _ORDINAL.fullmatch(plain):
+        return Words("".join(filter(str.isdigit, plain)))
+    article = _ARTICLE.match(plain.casefold())
+    if article and plain[article.end() :].isalpha():
+        return Words(_words(plain))
     if _ROMAN.fullmatch(plain) and len(plain) > 1:
         return Words(_words(plain))
     if plain.isalpha() and (len(plain) > 1 or plain > "\u3000") and (not is_product(plain) or is_name(plain)):

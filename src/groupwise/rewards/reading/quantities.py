@@ -92,6 +92,8 @@ def quantity(text: str, is_loose: bool = False) -> Quantity | None:
         return Quantity(Fraction(text), decimals=len(text.partition(".")[2]))
     if len(text) > NUMBER_CHARACTERS or not any(character.isdigit() or ord(character) > 127 for character in text):
         return None
+    if text.lstrip()[:2] in ("0x", "0X", "0b"):
+        return None  # of another base
     return tidy_quantity(tidy(text), is_loose)
 
 
@@ -122,10 +124,7 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     if (parts := in_one_unit(without_wrappers(plain))) is not None:
         return Quantity(parts[0], (parts[1],), name=name)
     if rounded := _ROUNDED.search(plain):
-        exact, whole = tidy_quantity(plain[: rounded.start()]), tidy_quantity(rounded["whole"] + rounded["rest"])
-        if exact is None or whole is None or exact.value.denominator == 1 or abs(exact.value - whole.value) > _HALF:
-            return None
-        return replace(whole, value=exact.value, name=name, decimals=-1, whole=whole.value)
+        return _rounded(plain[: rounded.start()], rounded, name)
     shared = share(plain)
     plain = shared or plain
     if modulus := _MODULUS.search(plain):
@@ -152,6 +151,15 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     if shared is not None:
         return Quantity(value, name=name, whole=Fraction(match["top"]) if " out" in text else None)
     return Quantity(value * scale, sign + words if sign and words[:1] != sign else words, percent, name, decimals)
+
+
+def _rounded(before: str, match: re.Match[str], name: str) -> Quantity | None:
+    """``14.6 \\approx 15 people`` as what it is before, and its whole number; None where that is not near."""
+    exact = tidy_quantity(before.rpartition("=")[2].strip())
+    whole = tidy_quantity(match["whole"] + match["rest"])
+    if exact is None or whole is None or exact.value.denominator == 1 or abs(exact.value - whole.value) > _HALF:
+        return None
+    return replace(whole, value=exact.value, name=name, decimals=-1, whole=whole.value)
 
 
 def _currency_sign(written: str) -> str:

@@ -12,7 +12,7 @@ from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces
 from groupwise.rewards.reading.endings import GOES_ON, is_denied, sign_word
 from groupwise.rewards.reading.formulas import is_formula
 from groupwise.rewards.reading.intervals import bound_in_words, unknown_of
-from groupwise.rewards.reading.number_words import in_digits
+from groupwise.rewards.reading.number_words import in_digits, number_in_words
 from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.quantities import Quantity, quantity, with_other_commas
 from groupwise.rewards.reading.units import UNIT_AFTER
@@ -48,7 +48,7 @@ _WORD_AFTER = re.compile(rf"\s?{UNIT_AFTER}?")
 
 _CLAUSE = re.compile(
     r",\s+(?:car|denn|da)\b|(?:,|(?<!\s))\s+(?:ya que|porque|parce que|weil|так как|потому что"
-    r"|because|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
+    r"|because|although|though|whereas|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
     r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
     re.IGNORECASE,
 )
@@ -77,7 +77,13 @@ def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Val
         return understand(span.text, span.is_marked)
     value = _read_span(span, kind, reference)
     if isinstance(value, Words) and span.may_be_sentence and kind == "number":
-        return _read_span(replace(span, is_marked=False), kind, reference) or in_prose(span.text) or value
+        if (digits := in_digits(value.text)) and (said := quantity(digits, is_loose=True)) is not None:
+            return said
+        inner = _ONE_TEXT.fullmatch(span.text)
+        sentence = replace(span, text=inner["inner"] if inner else span.text, is_marked=False)
+        if (counted := number_in_words(sentence.text)) and not is_denied(*counted[:2]):
+            return one_number(counted[2], True) or value
+        return _read_span(sentence, kind, reference) or in_prose(sentence.text) or value
     return value
 
 

@@ -37,8 +37,8 @@ PERCENT = frozenset({"%", "\\%", "percent", "pct", "percentage", "percents"})
 NOT_A_UNIT_TEXT = """
 and or plus minus times over to x half k b bn below negative not but nor versus vs is are was were
 be if so then because since as by from with than that which who what when where while unless however although
-though quarter third thirds quarters halves point divided multiplied equals equal between either neither also
-therefore out isn wasn aren wrong incorrect pi
+though st nd rd th quarter third thirds quarters halves point multiplied equals equal between either neither also
+therefore out isn wasn aren wrong incorrect pi divided
 """
 NOT_A_UNIT = frozenset(NOT_A_UNIT_TEXT.split())
 _SMALL = frozenset(
