@@ -4,7 +4,6 @@ answers."""
 from __future__ import annotations
 
 import functools
-import json
 import re
 
 from groupwise.rewards.reading.conventions import math_pieces
@@ -16,6 +15,7 @@ from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.spans import Reference, read_span
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
 from groupwise.rewards.reading.values import Items, Prose, Words
+from groupwise.values.spelled import structure_of
 
 _DECIMAL_COMMA = re.compile(r"[0-9]{1,9},[0-9]{2}")
 """``1,22``: two numbers, or one in the writing of most of Europe."""
@@ -63,10 +63,7 @@ def _why(text: str) -> str:
 
 def _json(text: str, several: str) -> Reference | None:
     """A reference that is a JSON list of texts, or an object; None where it is neither."""
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    parsed = structure_of(text)
     if isinstance(parsed, dict) and parsed:
         return Reference(
             why=f"it is an object with {', '.join(map(str, parsed))}; name the field that holds the answer"
