@@ -34,6 +34,7 @@ ORDINALS = {
 """``third`` is ``3rd`` without its ending."""
 _UNIT_AND_A_HALF = re.compile(r"an?\s(?P<unit>[a-z]{2,12})\sand\sa\s(?P<part>half|quarter)(?![a-z])")
 _MOST_WORDS = 16
+_LONGEST = 200
 _BEGINNINGS = frozenset({*_ONES, *_TENS})
 _WORDS_AFTER = re.compile(r"\s[a-zA-Z]{2,14}(?=[\s.!*]|$)")
 _NOT_ONE = frozenset({"of", "can", "in", "must", "could", "should", "may", "might", "has", "have", "i", "we", "more"})
@@ -83,14 +84,17 @@ def in_digits(text: str) -> str | None:
 def number_in_words(line: str) -> tuple[str, str, str] | None:
     """Returns what stands before, what follows and the one number of a line that writes it in words: ``three bolts`` of
     ``It takes a total of three bolts.``; None where there is none, or are several. ``one`` alone is none."""
-    found: list[tuple[int, int]] = []
-    for match in _WORD.finditer(line.lower()):
-        if found and match.start() < found[-1][1]:
+    lower, end, found = line.lower(), 0, []
+    for match in _WORD.finditer(lower):
+        if match.start() < end or match[0] not in _BEGINNINGS:
             continue
-        number = _from_english(line.lower()[match.start() :]) if match[0] in _BEGINNINGS else None
+        number = _from_english(lower[match.start() : match.start() + _LONGEST])
         if number is not None and (number[0] > 1 or match[0] == "zero"):
-            found.append((match.start(), match.start() + number[1]))
-    if len(found) != 1:
+            end = match.start() + number[1]
+            found.append((match.start(), end))
+        if len(found) > 1:
+            return None
+    if not found:
         return None
     (start, end), rest = found[0], line[found[0][1] :]
     after = _WORDS_AFTER.match(rest)
