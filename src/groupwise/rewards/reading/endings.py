@@ -37,7 +37,7 @@ _DENIED_AFTER = re.compile(
     re.IGNORECASE,
 )
 _NOT_ANOTHER = re.compile(
-    r"(?P<said>[0-9]%?\$?(?:\s?[a-zA-Z]{1,14}(?=[,;(]|\s\())?)[,;]?\s\(?(?:and\s|but\s)?(?:not|rather\sthan|instead\sof)\s"
+    r"(?P<said>[0-9]%?\$?\*{0,2}(?:\s?[a-zA-Z]{1,14}(?=[,;(]|\s\())?)[,;]?\s\(?(?:and\s|but\s)?(?:not|rather\sthan|instead\sof)\s"
     r"[-$]{0,2}[0-9][0-9,.]{0,20}\$?(?:\s[a-zA-Z]{1,14})?[.)!\s]{0,4}$"
     r"|(?P<exact>[0-9]\$?)(?:,?\sor|,|\s\()\s?(?:about|approximately|roughly|around)\s[0-9.,]{1,12}%?[.)!\s]{0,4}$"
     r"|(?P<before>[0-9])\s\(not\s[0-9.,]{1,20}\)"
@@ -71,7 +71,7 @@ _NAMED_UNIT = re.compile(
 """A length, an area or a volume behind a formula in plain text."""
 _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
-_LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
+_LETTER = re.compile(r"(?<![\w\\$°])(?<![0-9°]\s)(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
 _PER = (
     r"(?:hr|min|sec|day|wk|mo|yr|kg|lbs?|oz|km|mi|ft|cm|mm|gal|ml|ton|box|bag|jar|cup|egg|pie|pen|can|car|man|boy|dog|cat"
@@ -117,13 +117,17 @@ def trailing_formula(line: str) -> str | None:
         if (
             isinstance(value, Formula)
             or moment(rest.strip(" .*_`"))
-            or (isinstance(value, Items) and (value.brackets or rest.startswith("{")))
+            or (isinstance(value, Items) and (value.brackets or rest.startswith("{") or _are_points(value)))
             or share(rest.rstrip(" ."))
         ):
             is_word = rest.strip(" .").isalpha() and not {*map(str.lower, words[:start])}.isdisjoint(_DOUBTS)
             is_none = is_word or is_denied(f"{' '.join(words[:start])} ") or len(rest.strip(" .")) < 2
             return None if is_none else rest
     return None
+
+
+def _are_points(value: Items) -> bool:
+    return all(isinstance(one, Items) and one.brackets for one in value.items)
 
 
 def last_number(text: str) -> str | None:

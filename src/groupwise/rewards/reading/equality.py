@@ -8,7 +8,7 @@ from typing import Literal
 
 from groupwise.rewards.reading.bases import same_in_base
 from groupwise.rewards.reading.intervals import BRACKETS, statement
-from groupwise.rewards.reading.moments import AFTERNOON, MORNING
+from groupwise.rewards.reading.moments import same_time
 from groupwise.rewards.reading.number_words import in_digits
 from groupwise.rewards.reading.quantities import Quantity, quantity
 from groupwise.rewards.reading.tolerances import Tolerance
@@ -108,15 +108,11 @@ def _ratio(value: Value) -> Fraction | None:
     return parts[0] / parts[1] if len(parts) == 2 and parts[1] else None
 
 
-def _in_24_hours(text: str) -> str:
-    return text.removesuffix(AFTERNOON).removesuffix(MORNING)
-
-
 def _of_words(text: str, answer: Words | Quantity, near: Tolerance) -> Verdict:
     """A reference in words that are not the answer's: perhaps another ratio, the same time, the number ``seven``."""
     if isinstance(answer, Words):
         both = _is_ratio(text) and _is_ratio(answer.text)
-        return "unknown" if both else _said(_in_24_hours(text) == _in_24_hours(answer.text))
+        return "unknown" if both else _said(same_time(text, answer.text))
     digits = in_digits(text)
     number = quantity(digits) if digits else None
     return _said(number is not None and _quantities(number, answer, near))

@@ -23,6 +23,7 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4} | {
     word: number for number, word in enumerate(["fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=5)
 }
+_PARTS |= {"hundredth": 100, "thousandth": 1000}
 _PARTS |= {f"{word}s": number for word, number in _PARTS.items() if word != "halves"}
 _WORD = re.compile(r"[a-z]+")
 ORDINALS = {

@@ -49,7 +49,8 @@ _WORD_AFTER = re.compile(rf"\s?{UNIT_AFTER}?")
 _CLAUSE = re.compile(
     r",\s+(?:car|denn|da)\b|(?:,|(?<!\s))\s+(?:ya que|porque|parce que|weil|так как|потому что"
     r"|because|although|though|whereas|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
-    r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
+    r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s(?!\s?[-0-9($\\])"
+    r"|,\s+(?:i\.e|namely|that is)\b|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(
