@@ -73,6 +73,9 @@ def test_version(capsys):
     ("arguments", "line"),
     [
         (["rnu"], "groupwise: unknown command rnu: perhaps you meant run"),
+        (["train"], "groupwise: unknown command train: perhaps you meant run"),
+        (["grpo"], "groupwise: unknown command grpo: perhaps you meant run grpo"),
+        (["merge"], "groupwise: unknown command merge: perhaps you meant export"),
         (
             ["xyz"],
             "groupwise: unknown command xyz; there are run, check, evaluate, view, compare, report, list, resume, "

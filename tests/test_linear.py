@@ -12,10 +12,11 @@ from hypothesis import settings
 from groupwise.output.masking import masked
 from groupwise.output.printable import visible
 from groupwise.rewards import answers, judge, programs, reasoning_gym
-from groupwise.rewards.reading import conventions, endings, reader, structure
+from groupwise.rewards.reading import conventions, endings, intervals, number_words, reader, structure, units
 from groupwise.sources import equations
 from groupwise.tokens import call_formats, calls
 from groupwise.tokens.segmentation import Delimiter, Lines, Sentences
+from groupwise.values.spelled import structure_of
 
 READERS: dict[str, Callable[[str], object]] = {
     "calculations": equations.calculations,
@@ -40,6 +41,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "final lines": lambda text: list(conventions.finals(text)),
     "phrases": lambda text: list(conventions.phrases(text)),
     "outputs": lambda text: list(conventions.outputs(text)),
+    "units": lambda text: units.read_unit(text, is_apart=True),
+    "numbers in words": number_words.number_in_words,
+    "bounds in words": lambda text: intervals.bound_in_words(text, "x"),
+    "spelled lists": structure_of,
     "endings": lambda text: list(endings.ending_spans(text)),
     "thoughts": calls.without_thoughts,
     **{f"calls of {each.name}": partial(calls.calls_in, written=each, types={}) for each in call_formats.FORMATS},
@@ -51,6 +56,20 @@ UNITS = [
     *("the answer is ", "x=", "\\\\", "^", "1/", "， ", "是", "答案是", "\\left(", "\\begin{matrix}", "&", "or "),
     *('"score":', '"score": 1', "1e", "://", "http://", "?key=", "sk-", "_", "final answer", "final ", "* ", "e.g."),
     *("选", "选 ", "ans", "结果 ", "答 "),
+    *(
+        "one ",
+        "twenty ",
+        "hundred and ",
+        "third ",
+        "kW h ",
+        "/m",
+        "m^{-2}",
+        "\\mu ",
+        "\\Omega ",
+        "\\approx 5 ",
+        "(a b) ",
+    ),
+    *("at least ", "or more ", "[['", "{'a': ", "out of 5 "),
     *("! ", "。", "\u202e", "a, ", "10%"),
     *(
         "<tool_call>",

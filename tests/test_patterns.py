@@ -60,6 +60,7 @@ LONGEST: dict[str, int] = {
     "groupwise.rewards.reading.endings:_NEGATED": 40,
     "groupwise.rewards.reading.quantities:": 400,
     "groupwise.rewards.reading.parsing:": 2_000,
+    "groupwise.rewards.reading.formulas:": 2_000,
 }
 """Patterns that see so many letters at most, by the beginning of their place."""
 LOCAL: dict[str, dict[str, Any]] = {

@@ -8,7 +8,26 @@ import errno
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+RECIPES = Path(__file__).with_name("recipes")
+MEANT = {
+    **dict.fromkeys(("train", "fit", "finetune", "rl", "launch", "start"), "run"),
+    **dict.fromkeys(("eval", "test", "bench", "benchmark", "score"), "evaluate"),
+    **dict.fromkeys(("infer", "generate", "sample", "ask", "talk"), "chat"),
+    **dict.fromkeys(("merge", "save", "quantize", "gguf"), "export"),
+    **dict.fromkeys(("upload", "publish"), "push"),
+    **dict.fromkeys(("download", "pull", "get"), "fetch"),
+    **dict.fromkeys(("validate", "dry_run", "dry-run", "plan"), "check"),
+    **dict.fromkeys(("dashboard", "ui", "tensorboard", "studio"), "view"),
+    **dict.fromkeys(("init", "create", "scaffold"), "new"),
+    **dict.fromkeys(("continue",), "resume"),
+    **dict.fromkeys(("ls", "runs"), "list"),
+    **dict.fromkeys(("import", "translate", "migrate"), "convert"),
+    **dict.fromkeys(("env", "info", "diagnose"), "doctor"),
+    **dict.fromkeys(("api", "server"), "serve"),
+}
+"""Words of other systems, and what is meant here."""
 COMMANDS = {
     "run": "train: a recipe file, or a method by its name on your model and data; continues a stopped run",
     "check": "what a recipe would do, and what would break, before anything is spent",
@@ -86,7 +105,8 @@ def _run_command(name: str, arguments: list[str]) -> int:
     from groupwise.output.printable import visible
 
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        near = [MEANT[name]] if name in MEANT else difflib.get_close_matches(name, COMMANDS, n=1)
+        near = [f"run {name}"] if name.isidentifier() and (RECIPES / f"{name}.py").is_file() else near
         hint = f": perhaps you meant {near[0]}" if near else f"; there are {', '.join(COMMANDS)}"
         print(visible(f"groupwise: unknown command {name}{hint}"), file=sys.stderr)
         return 2

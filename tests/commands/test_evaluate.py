@@ -289,3 +289,20 @@ def test_how_samples_are_narrowed_and_ended(tiny_model, capsys, tmp_path):
 def test_options_from_which_nothing_can_be_drawn(tiny_model, capsys, words, message):
     assert main(["evaluate", str(tiny_model), "--task", "stepwise", *words.split()]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--data", "rows.jsonl"],
+            "required: --task, a benchmark such as gsm8k, or rows of your own: --task rows.jsonl",
+        ),
+        (["--task", "gsm8k", "--k", "4"], "unknown option --k: perhaps you meant --samples"),
+        (["--task", "gsm8k", "--limit", "4"], "unknown option --limit: perhaps you meant --problems"),
+        (["--task", "gsm8k", "--output_path", "x"], "unknown option --output_path: perhaps you meant --json"),
+    ],
+)
+def test_words_of_other_evaluations_are_answered_with_ours(words, said, capsys):
+    assert main(["evaluate", "model", *words]) == 2
+    assert said in capsys.readouterr().err

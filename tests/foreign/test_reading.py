@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from groupwise.errors import UserError
+from groupwise.foreign.convert import convert
+from groupwise.foreign.explain import explain
 from groupwise.foreign.reading import read
 from groupwise.foreign.script import DataPath, RewardCall, Script
 
@@ -285,3 +288,52 @@ def test_a_nested_configuration_with_references_and_overrides(tmp_path: Path) ->
     assert found["actor_rollout_ref.rollout.response_length"] == 64
     assert found["data.train_batch_size"] == 8
     assert script.unread == ["trainer.project_name: ${oc.env:NAME}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "idle"),
+    [
+        ("run_name=x num_generations=8 beta=0.1", ["run_name=x", "num_generations=8"]),
+        ("mask_truncated_completions=perhaps num_generations=4", ["mask_truncated_completions=perhaps"]),
+        ("importance_sampling_level=word beta=0.5", ["importance_sampling_level=word"]),
+    ],
+)
+def test_what_changes_nothing_is_told(tmp_path: Path, words: str, idle: list[str]) -> None:
+    """A default, an option of what isn't used, and a value that is none of the option's."""
+    path = tmp_path / "trl.yaml"
+    lines = ["model_name_or_path: m", "dataset_name: d.jsonl", "reward_funcs: [accuracy_reward]"]
+    path.write_text("\n".join([*lines, *words.replace("=", ": ").split(" ")]).replace(":\n", ": "), "utf-8")
+    found = convert(read([str(path)], "GRPO"), "x", "trl.yaml")
+    assert list(found.idle) == idle
+    assert "Without these the recipe is the same" in found.text
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "system"),
+    [
+        ("nemo.yaml", "grpo: {num_prompts_per_step: 32}\npolicy: {model_name: m}\n", "NeMo-RL"),
+        ("swift.sh", "CUDA_VISIBLE_DEVICES=0 swift rlhf --rlhf_type grpo --model m\n", "ms-swift"),
+        ("llama.sh", "llamafactory-cli train examples/x.yaml\n", "LLaMA-Factory"),
+        ("nemo.sh", "uv run examples/run_grpo_math.py --config x.yaml\n", "NeMo-RL"),
+    ],
+)
+def test_files_of_systems_without_a_table_are_named(tmp_path: Path, file: str, text: str, system: str) -> None:
+    path = tmp_path / file
+    path.write_text(text, "utf-8")
+    with pytest.raises(UserError, match=f"of {system}, which convert does not read"):
+        read([str(path)])
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--rlhf_type", ": ms-swift's rlhf_type has no place here: the method is the first word: groupwise run grpo"),
+        (
+            "--grpo.num_generations_per_prompt",
+            ": NeMo-RL's grpo.num_generations_per_prompt is --algorithm.source.group_size",
+        ),
+        ("--cluster.num_nodes", ": NeMo-RL's cluster.num_nodes has no place here"),
+    ],
+)
+def test_their_options_are_explained(option: str, said: str) -> None:
+    assert explain([option, "grpo"]).startswith(said)

@@ -15,7 +15,7 @@ from groupwise import OnPolicy, algorithm, mixed, recipes, rewards, tasks
 from groupwise.cli import main
 from groupwise.foreign import TABLE, VALUES, Entry, entries_of
 from groupwise.foreign.convert import TRANSLATORS
-from groupwise.foreign.table import SYSTEMS, plain
+from groupwise.foreign.table import OTHERS, SYSTEMS, plain
 from groupwise.runs.recipe import Run
 from groupwise.sources import Demonstrations
 from groupwise.tasks.task import Task
@@ -51,7 +51,12 @@ def test_it_is_large_and_speaks_of_four_systems() -> None:
 
 
 def test_every_option_of_ours_exists(options: set[str]) -> None:
-    missing = {(entry.system, entry.names[0], each) for entry in TABLE for each in entry.options if each not in options}
+    missing = {
+        (entry.system, entry.names[0], each)
+        for entry in (*TABLE, *OTHERS)
+        for each in entry.options
+        if each not in options
+    }
     assert not missing
 
 

@@ -65,6 +65,18 @@ def parts(example: Example) -> tuple:
         ({"prompt": "2+2=", "messages": [USER, FOUR]}, ((USER,), "4", None), ContextColumns),
         ({"PROMPT": "2+2=", "Completion": "4"}, ("2+2=", "4", "4"), Plain),
         ({"prompt": [USER, {"role": "assistant", "content": "<<"}]}, ((USER, BEGUN), None, None), Plain),
+        ({"problem": "2+2=", "answer": "4", "solution": ""}, ("2+2=", None, "4"), Plain),
+        (
+            {"problem": "2+2=", "generated_solution": "2+2 is 4", "expected_answer": "4"},
+            ("2+2=", "2+2 is 4", "4"),
+            Plain,
+        ),
+        ({"prompt": "2+2=", "verification_info": '{"ground_truth": "4"}'}, ("2+2=", None, "4"), Plain),
+        ({"question": "2+2=", "answer": None, "answer_number": 4}, ("2+2=", None, "4"), Plain),
+        ({"question": "2+2=", "answer": "It is 4.", "answer_number": 4}, ("2+2=", "It is 4.", "4"), Plain),
+        ({"query": "2+2=", "response": "#### 4\nThe answer is: 4"}, ("2+2=", "#### 4\nThe answer is: 4", "4"), Plain),
+        ({"prompt": [USER], "reward_model": "{'ground_truth': '4'}"}, ((USER,), None, "4"), Verl),
+        ({"question_content": "2+2="}, ("2+2=", None, None), Plain),
         ({"Question": "2+2=", "Answer": 4.0}, ("2+2=", "4.0", "4.0"), Plain),
     ],
 )
@@ -216,3 +228,22 @@ def test_gsm8k_keeps_its_calculator_marks():
     first = examples(rows, recognise(rows))[0]
     assert first.completion == rows[0][1]["answer"]
     assert "<<48/2=24>>" in first.completion
+
+
+def test_answers_of_questions_with_a_context_are_named_where_nothing_reads_them():
+    row = {"context": "Rome.", "question": "Where?", "answers": {"text": ["Rome"], "answer_start": [0]}}
+    assert "not used: answers" in recognise([("a.jsonl:1", row)]).description
+
+
+def test_programs_beside_answers_in_verification_info_are_none():
+    rows = [({"ground_truth": "4"}), ({"test_cases": []})]
+    found = recognise([(f"a:{n}", {"prompt": "?", "verification_info": row}) for n, row in enumerate(rows)])
+    assert "not used: verification_info" in found.description
+
+
+def test_a_context_that_is_an_object_says_what_to_do():
+    row = {"context": {"title": ["a"], "sentences": [["b"]]}, "question": "Who?", "answer": "Bob"}
+    with pytest.raises(
+        UserError, match="fields title, sentences; expected text or a list of texts: write it out, or name"
+    ):
+        one(row)

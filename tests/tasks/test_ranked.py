@@ -47,6 +47,9 @@ def rated(name: str, **ratings: float) -> list[Row]:
         {"prompt": "2+2?", "response_a": "4", "response_b": "6", "winner_model_a": 1, "winner_model_b": 0},
         {"prompt": "2+2?", "response_a": "6", "response_b": "4", "winner": "model_b"},
         {"conversation_a": turn("4"), "conversation_b": turn("6"), "winner": "model_a"},
+        {"prompt": "2+2?", "response_1": "4", "response_2": "6", "preference_strength": "-2"},
+        {"prompt": "2+2?", "responses": "['6', '4']", "scores": "[-1, 0.5]"},
+        {"question": "2+2?", "answers": [{"text": "4", "pm_score": 3}, {"text": "6", "pm_score": 0}]},
         {"context": SAID, "response1": "6", "response2": "4", "overall_preference": 2},
         {"question": {"full_text": "2+2?"}, "answer_0": "4", "answer_1": "6", "score_0": 0.5, "score_1": -0.5},
         {"history": "2+2?", "human_ref_A": "6", "human_ref_B": "4", "labels": 0},
@@ -149,3 +152,25 @@ def test_prm800ks_chosen_steps_are_an_attempt(tmp_path: Path) -> None:
 def test_signs_are_labels(tmp_path: Path) -> None:
     (found,) = read(tmp_path, {"prompt": "2+2?", "completions": ["a", "b"], "labels": ["+", "-"]})
     assert [one.label for one in labelled_steps("row", found.columns)] == [1.0, 0.0]
+
+
+def test_a_row_whose_answers_are_both_bad_is_none_to_learn_from(tmp_path: Path) -> None:
+    (found,) = read(tmp_path, {"conversation_a": turn("5"), "conversation_b": turn("6"), "winner": "both_bad"})
+    assert found.is_bad
+    assert found.completion is None
+
+
+def test_answers_with_scores_say_that_they_are_read_as_a_pair_and_what_else_they_may_be(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"question": "Where?", "answers": ["Rome", "Bonn"], "scores": [0.9, 0.1]}), "utf-8")
+    task = from_file(file, held_out_fraction=0)
+    assert "a pair; prompt: question (where answers are all right, name it as answer_column)" in task.source
+    (found,) = from_file(file, held_out_fraction=0, answer_column="answers", structured_answers="any").train
+    assert (found.answer, found.alternatives) == ("Rome", ("Bonn",))
+
+
+def test_several_rejected_answers_are_one_line_that_says_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="rejected lists 2 answers; expected one: write a row for each pair"):
+        read(tmp_path, {"prompt": "2+2?", "chosen": ["4"], "rejected": ["5", "6"]})
+    (found,) = read(tmp_path, {"prompt": "2+2?", "chosen": ["4"], "rejected": ["5"]})
+    assert (found.columns["chosen"], found.columns["rejected"]) == ("4", "5")

@@ -1,4 +1,4 @@
-"""Real tokenizers under real chat templates: nine conversations each, id for id what transformers writes."""
+"""Real tokenizers under real chat templates: fifteen conversations each, id for id what transformers writes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ CONVERSATIONS: tuple[tuple[Message, ...], ...] = (
     said("u:Mend this:\n\n```python\ndef f(x):\n\treturn  x\n```\n"),
     said("u:a\n\n\nb", "a:<think>\nwell\n</think>\n\nc", "u:1234567890 ١٢٣"),
     said("u:{{ messages }} {% raw %} <b>&amp;</b> \\n"),
+    said("s:", "u:2 + 3?"),
+    said("u:2 + 3?", "u:And 4 + 4?"),
+    said("u:2 + 3?", "a:5", "a:Yes, 5.", "u:Why?"),
+    said("u:Hi", "a:Hello!", "s:Be brief from now on.", "u:2 + 3?"),
+    said("u:\u200bzero\u200d \u202ertl עברית العربية 👩\u200d👩\u200d👧 \ufeff\u00a0\u2028end"),
+    said("u:tab\tcr\r\nvt\x0bdel\x7f"),
 )
 ANSWERS = ("5", " 2 + 3 = 5", "So 5.\n\n#### 5", "é 日本 🙂")
 

@@ -81,5 +81,11 @@ def _tell(out: Path, found) -> None:  # type: ignore[no-untyped-def]
     for title, lines in (("assumed", found.assumed), ("no place", found.unplaced), ("not read", found.unread)):
         for line in lines:
             print(visible(f"{title}: {line}"))
+    if found.idle:
+        print(
+            visible(
+                f"the same without: {', '.join(found.idle)} (defaults, unknown values, or options of what isn't used)"
+            )
+        )
     missing = "".join(f" --{name} ..." for name in found.missing)
     print(visible(f"{out} is written; now: groupwise run {shlex.quote(str(out))}{missing} --dry_run"), file=sys.stdout)

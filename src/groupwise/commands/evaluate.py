@@ -58,6 +58,7 @@ PLAN = {
 def execute(arguments: Sequence[str]) -> int:
     """Evaluates, prints the table, and writes --json."""
     said, arguments = split_arguments(arguments)
+    _refuse_without_task(arguments)
     chosen = _parser().parse_args(arguments)
     _refuse(chosen)
     from groupwise.commands.models import labels
@@ -146,6 +147,15 @@ def _parser() -> ArgumentParser:
     known.add_argument("--dtype", choices=("float32", "bfloat16", "float64"), default="float32", help="of the weights")
     known.add_argument("--json", metavar="FILE", help="also write all of it, problem by problem")
     return known
+
+
+def _refuse_without_task(words: Sequence[str]) -> None:
+    """Says what a task is, where somebody names a model and none: perhaps rows as --data, as ``run`` has it."""
+    if words and not any(word.partition("=")[0] in ("--task", "-h", "--help") for word in words):
+        raise UserError(
+            "the following arguments are required: --task, a benchmark such as gsm8k, or rows of your own: "
+            "--task rows.jsonl --reward math"
+        )
 
 
 def _refuse(chosen: Namespace) -> None:

@@ -21,6 +21,20 @@ REWARDS = (
 WEIGHT = "its weight after a star: 'math*0.5'"
 JUDGE = "the reward that says what is right (the first): one of them, or another, which is then no part of the reward"
 
+MEANT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("limit", "num_problems", "max_samples", "num_examples"), ("--problems", "--limit")),
+    **dict.fromkeys(("k", "n", "num_samples", "n_samples", "n_repeats"), ("--samples",)),
+    **dict.fromkeys(("max_new_tokens", "max_tokens", "max_gen_toks", "max_length"), ("--max_completion_tokens",)),
+    **dict.fromkeys(("num_fewshot", "fewshot", "few_shot"), ("--shots",)),
+    **dict.fromkeys(("tasks", "benchmark", "benchmarks", "dataset"), ("--task", "--data")),
+    **dict.fromkeys(("output_path", "output", "save", "results"), ("--json", "--out")),
+    **dict.fromkeys(("output_dir", "o"), ("--out", "--json")),
+    **dict.fromkeys(("system_prompt", "system_instruction"), ("--system",)),
+    **dict.fromkeys(("base", "baseline", "versus"), ("--against",)),
+    "metric": ("--reward",),
+}
+"""Words of lm-eval and others, and the options that are meant where a command has them."""
+
 
 def parser(name: str, description: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
     """Makes an argument parser in the style of every command: a summary, the options, examples; errors as UserError."""
@@ -63,9 +77,11 @@ class _Parser(argparse.ArgumentParser):
             from groupwise.foreign import explain
 
             name, known = unknown.partition("=")[0], self._option_string_actions
-            near = difflib.get_close_matches(name, known, n=1)
+            meant = next((each for each in MEANT.get(name.lstrip("-"), ()) if each in known), None)
+            near = [meant] if meant else difflib.get_close_matches(name, known, n=1)
             suggestion = f": perhaps you meant {near[0]}" if near else ""
-            self.error(f"unknown option {name}{explain(rest[rest.index(unknown) :], known, RUN) or suggestion}")
+            elsewhere = "" if meant else explain(rest[rest.index(unknown) :], known, RUN)
+            self.error(f"unknown option {name}{elsewhere or suggestion}")
         if rest:
             self.error(f"unexpected {rest[0]!r}")
         return chosen

@@ -40,6 +40,8 @@ class Draft:
         self.steps = "100"
         self.assumed: list[str] = []
         self.unplaced: list[str] = []
+        self.idle: list[str] = []
+        """What was given and makes no difference."""
 
     def take(self, *names: str, default: Any = None) -> Any:
         """The value of the first name that was given; all of them count as used."""
@@ -86,7 +88,7 @@ class Draft:
 
     def place_none(self, name: str, why: str) -> None:
         """Notes what was given and has no place, and why."""
-        self.unplaced.append(f"{name}={_short(self.given.get(name))}: {why}")
+        self.unplaced.append(f"{name}={short(self.given.get(name))}: {why}")
 
     def rest(self) -> None:
         """Notes what no translator took, by what the table says of it."""
@@ -121,6 +123,7 @@ def shown(value: float) -> str:
     return repr(float(value))
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value in at most 60 letters."""
     text = str(value)
     return text if len(text) <= 60 else f"{text[:56]} ..."

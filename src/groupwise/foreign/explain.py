@@ -7,12 +7,13 @@ import re
 from collections.abc import Collection, Sequence
 
 from groupwise.foreign.entry import Entry
-from groupwise.foreign.table import TABLE, entries_of, plain, sentence, value_of
+from groupwise.foreign.table import OTHERS, TABLE, entries_of, plain, sentence, value_of
 
 WITHOUT_VALUE = frozenset({"--fresh", "--dry_run", "--dry-run", "--help", "--help_all"})
 OVERRIDE = re.compile(r"(\+\+|\+|~)?[A-Za-z_]\w*(\.\w+)+=.*", re.DOTALL)
 IMPORTED = re.compile(r"^[ \t]*(from|import)\s+(trl|unsloth|verl|openrlhf)\b", re.MULTILINE)
 OURS = re.compile(r"^[ \t]*(from|import)\s+groupwise\b", re.MULTILINE)
+OTHER_SYSTEMS = tuple({entry.system: None for entry in OTHERS})
 MOST = 4  # meanings in one message
 NEAR = 0.88  # how much alike a mistyped name is
 CONVERT = "groupwise convert makes a recipe of a whole script or command line"
@@ -28,7 +29,7 @@ def explain(words: Sequence[str], known: Collection[str] = (), home: str = "") -
     """
     name, equals, given = words[0].partition("=")
     value = given if equals else next((word for word in words[1:2] if not word.startswith("--")), None)
-    found, lead = entries_of(name), ""
+    found, lead = entries_of(name) or entries_of(name, OTHER_SYSTEMS), ""
     if not found:
         near = _near(plain(name), known)
         found, lead = (entries_of(near), "perhaps ") if near else ([], "")

@@ -51,6 +51,7 @@ def _docstring(draft: Draft, name: str, source: str) -> str:
     for title, said in (
         ("Assumed", draft.assumed),
         ("No place here", draft.unplaced),
+        ("Without these the recipe is the same", draft.idle),
         ("Not read, because it has a value only when the script runs", draft.script.unread),
     ):
         if said:

@@ -12,6 +12,7 @@ import yaml
 
 from groupwise.errors import UserError
 from groupwise.foreign.literals import Unknown, value_of
+from groupwise.foreign.other_names import ELSEWHERE
 from groupwise.foreign.script import Script, Setting
 from groupwise.foreign.table import entries_of
 
@@ -46,10 +47,21 @@ def read_shell(text: str, path: str) -> Script:
         script = command(words)
         if script is not None:
             return script
+        if (system := _elsewhere(words)) is not None:
+            raise UserError(
+                f"{path}: a command of {system}, which convert does not read; expected one of TRL, verl or OpenRLHF: "
+                "begin with groupwise new NAME, or a method, whose unknown options say what they are here"
+            )
     raise UserError(
         f"{path}: no training command was found; expected trl grpo ..., python -m verl.trainer.main_ppo ... or "
         "python -m openrlhf.cli.train_ppo_ray ..."
     )
+
+
+def _elsewhere(words: Sequence[str]) -> str | None:
+    """The system whose command it is, of those that have no table."""
+    names = (word.rpartition("/")[2].removesuffix(".py") for word in words[:6] if not word.startswith("-"))
+    return next((ELSEWHERE[name] for name in names if name in ELSEWHERE), None)
 
 
 def command(words: Sequence[str]) -> Script | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from groupwise.foreign.entry import Entry
 from groupwise.foreign.openrlhf_names import OPENRLHF
+from groupwise.foreign.other_names import NEMO, SWIFT
 from groupwise.foreign.trl_names import TRL
 from groupwise.foreign.unsloth_names import UNSLOTH
 from groupwise.foreign.values import VALUES
@@ -13,6 +14,9 @@ from groupwise.foreign.verl_names import VERL
 
 TABLE: tuple[Entry, ...] = (*TRL, *UNSLOTH, *VERL, *OPENRLHF)
 SYSTEMS = ("TRL", "Unsloth", "verl", "OpenRLHF")
+
+OTHERS: tuple[Entry, ...] = (*SWIFT, *NEMO)
+"""Systems whose options are explained and whose files convert does not read."""
 
 EXACT, ENDING, FAMILY = 0, 1, 2
 
@@ -29,7 +33,7 @@ def entries_of(name: str, systems: Sequence[str] = SYSTEMS) -> list[tuple[Entry,
     before a family (``vllm_*``), of which the one that says most is taken.
     """
     found: list[tuple[int, int, Entry, str]] = []
-    for entry in TABLE:
+    for entry in (*TABLE, *OTHERS):
         if entry.system in systems:
             fits = [fit for spelling in entry.names if (fit := _fit(spelling, plain(name)))]
             if fits:

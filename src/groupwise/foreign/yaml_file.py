@@ -49,6 +49,11 @@ def _system(settings: Sequence[Setting], path: str) -> str:
     }
     best = max(known, key=lambda system: known[system])
     if not known[best]:
+        if any(entries_of(setting.name, ("NeMo-RL",)) for setting in settings):
+            raise UserError(
+                f"{path}: a configuration of NeMo-RL, which convert does not read; expected one of TRL or verl: begin "
+                "with groupwise new NAME, or a method, whose unknown options say what they are here"
+            )
         seen = ", ".join(setting.name for setting in settings[:5])
         raise UserError(f"{path}: none of its options is known of {', '.join(SYSTEMS)}; seen: {seen or 'none'}")
     nested = any(setting.name.startswith(("actor_rollout_ref.", "data.train_files")) for setting in settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 from groupwise.isolation.pool import Outcome, WorkerPool, require_guards, shared_pool
 from groupwise.rewards.answers import check_options, references_of
-from groupwise.rewards.reading.algebra import WARM_UP, as_item
+from groupwise.rewards.reading.algebra import WARM_UP
 from groupwise.rewards.reading.conventions import CONVENTIONS
 from groupwise.rewards.reading.equality import Verdict, compare_values
 from groupwise.rewards.reading.reader import Reader
@@ -18,7 +18,7 @@ from groupwise.rewards.reading.references import read_reference
 from groupwise.rewards.reading.spans import Reference
 from groupwise.rewards.reading.structure import opens_thinking
 from groupwise.rewards.reading.tolerances import tolerance
-from groupwise.rewards.reading.values import Value, is_plain
+from groupwise.rewards.reading.values import Value, as_item, is_plain
 from groupwise.types import Example, Rollout, Score
 
 READ_AT_ONCE = 100

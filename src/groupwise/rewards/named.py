@@ -113,6 +113,8 @@ def _named(spec: str) -> Reward:
         raise UserError(f"unknown reward '{spec}': for a reward model's directory expected {scorers}")
     source, _, name = spec.rpartition(":")
     if not source or not name:
+        if spec.endswith(".py"):
+            raise UserError(f"unknown reward '{spec}': it names no function; expected {spec}:function")
         raise UserError(f"unknown reward '{spec}'{_suggestion(spec, list(BUILT_IN))}; {EXPECTED}")
     module = _load(source, spec)
     if not hasattr(module, name):

@@ -14,7 +14,6 @@ columns                                                 sets
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -264,13 +263,7 @@ def _offer(values: Any, where: str, labels: Any = None) -> RowChoices:
 
 def _listed(value: Any) -> Any:
     """The list or object that a text spells, as JSON or as Python writes it."""
-    found = structure_of(value)
-    if isinstance(found, str) and found.lstrip()[:1] in ("[", "{"):
-        try:
-            return ast.literal_eval(found.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return found
-    return found
+    return structure_of(value)
 
 
 def _are_choices(value: Any) -> bool:

@@ -8,16 +8,30 @@ from typing import Any
 
 PROMPTS = (
     *("prompt", "question", "problem", "instruction", "query", "input"),
-    *("user_prompt", "user_input", "user_query", "user_message", "question_text", "problem_statement"),
+    *(
+        "user_prompt",
+        "user_input",
+        "user_query",
+        "user_message",
+        "question_text",
+        "question_content",
+        "problem_statement",
+    ),
 )
 CONVERSATIONS = ("messages", "conversations", "conversation", "dialogue", "dialog", "turns")
 """Whole conversations: a question and, where the assistant has the last word, its answer."""
-COMPLETIONS = ("completion", "solution", "output", "response", "demonstration", "rationale")
+COMPLETIONS = (
+    *("completion", "solution", "output", "response", "demonstration", "rationale"),
+    *("generated_solution", "gold_standard_solution", "ground_truth_solution"),
+)
 ANSWERS = (
     *("final_answer", "ground_truth", "golden", "gold", "golden_answers", "target"),
-    *("expected_answer", "reference_answer", "correct_answer", "ground_truth_answer", "answer"),
+    *("expected_answer", "reference_answer", "correct_answer", "ground_truth_answer", "answer_number", "answer"),
 )
 """Beside one that names the reference answer, ``answer`` is the whole solution."""
+NUMBER = "answer_number"
+"""MGSM's answer, beside a solution that is null in its test rows."""
+VERIFICATION = "verification_info.ground_truth"
 PAIRS = (
     ("chosen", "rejected"),
     ("chosen_response", "rejected_response"),
@@ -39,6 +53,7 @@ MEANINGFUL = (
     *(name for pair in PAIRS for name in pair),
     *LABELS,
     *("choices", "options", "endings", "documents", "document", "article", "paragraph", "story"),
+    *("answers", "verification_info", "scores", "ranks"),
     *("weight", "weights", "sample_weight", "loss_weight", "loss_mask"),
 )
 """Names of what can be asked or learned, or belongs to a question: where nothing uses such a column, that is said."""

@@ -143,6 +143,11 @@ def _texts(value: Any, where: str) -> str:
     value = structure_of(value)
     if isinstance(value, list | tuple):
         return "\n\n".join(text_of(each, f"{where}[{number}]") for number, each in enumerate(value))
+    if isinstance(value, Mapping):
+        raise UserError(
+            f"{where} is an object with the fields {', '.join(map(str, value))}; expected text or a list of texts: "
+            "write it out, or name the column in ignore_columns where the question needs none"
+        )
     return text_of(value, where)
 
 

@@ -40,7 +40,7 @@ from groupwise.tasks.choices import choices_of
 from groupwise.tasks.columns import Columns
 from groupwise.tasks.context_columns import Convention, with_context_columns
 from groupwise.tasks.documents import plain_text
-from groupwise.tasks.golds import Structured, alternatives_of, answer_of
+from groupwise.tasks.golds import Structured, alternatives_of, answer_of, verified_answer
 from groupwise.tasks.messages import (
     completion_of,
     conversation_of,
@@ -54,7 +54,7 @@ from groupwise.tasks.prompt_completion import PromptCompletion, split_conversati
 from groupwise.tasks.ranked import ranked
 from groupwise.tasks.raw_step_labels import raw_step_labels
 from groupwise.tasks.step_labels import FIRST_ERROR, FirstErrorStep, FirstMistake, Stepwise
-from groupwise.tasks.values import cell, nearest, truth_of
+from groupwise.tasks.values import cell, is_nothing, nearest, truth_of
 from groupwise.tasks.verl_rows import Verl
 from groupwise.tasks.weights import Turns
 from groupwise.tokens.documents import content_of
@@ -101,6 +101,8 @@ class Plain:
         prompt, where = joined_prompt(id, row, self.prompt), f"{id}: {self.completion}"
         bad = self.label is not None and not truth_of(cell(id, row, self.label), f"{id}: {self.label}")
         value = row.get(self.completion) if self.completion else None
+        if self.completion != self.answer and is_nothing(value):
+            value = None  # a row without a solution has its answer
         if self.completion and self.completion == self.answer:
             value = cell(id, row, self.completion)
         found = self._completed(prompt, value, where) if self.completion else PromptCompletion(prompt)
@@ -130,6 +132,7 @@ class Plain:
         if not self.marked:
             return answer
         _, mark, final = answer.rpartition(ANSWER_MARK)
+        final = final.strip().partition("\n")[0]  # MetaMath says it once more on the next line
         if not mark:
             raise UserError(f"{where} has no {ANSWER_MARK} as most rows have; expected it before the answer")
         return final.strip()
@@ -274,12 +277,12 @@ def _plain(rows: Sequence[tuple[str, Mapping[str, Any]]], seen: Columns, reading
         return documents
     if not prompt:
         raise UserError(f"no prompt among the columns {', '.join(seen.names)}; name it as prompt_column")
-    gold = reading.answer or seen.first(usual.ANSWERS, without=prompt)
+    gold = reading.answer or seen.first(usual.ANSWERS, without=prompt) or verified_answer(rows)
     completion = seen.first(usual.COMPLETIONS, without=(*prompt, gold))
     if completion is None and gold is not None and gold.lower() != "answer" and not reading.answer:
         completion = seen.first(("answer",), without=(*prompt, gold))
     answer = gold or completion
-    completion = completion or (answer if answer in seen.names else None)
+    completion = completion or (answer if answer in seen.names and answer != usual.NUMBER else None)
     label = seen.first(usual.LABELS, without=(*prompt, answer)) if completion else None
     marks = [ANSWER_MARK in str(row.get(answer)) for _, row in rows] if answer else []
     used = (*prompt, completion, answer, label)

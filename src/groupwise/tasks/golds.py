@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
 from groupwise.errors import UserError
+from groupwise.tasks.columns import VERIFICATION
 from groupwise.tasks.values import shown
+from groupwise.values.spelled import structure_of
 
 Structured = Literal["error", "any", "all", "json"]
 """What a list of several answers means, or an object: an error; each of the list is right by itself (any); all of them
@@ -36,6 +38,14 @@ def alternatives_of(value: Any, where: str, structured: Structured) -> tuple[str
     if structured != "any" or not isinstance(value, list | tuple):
         return ()
     return tuple(answer_of(each, f"{where}[{number}]") for number, each in enumerate(value[1:], 1))
+
+
+def verified_answer(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> str | None:
+    """Returns the field in which SYNTHETIC-1 and -2 keep the answer, where all rows have it: those that ask for
+    programs have tests there."""
+    column, _, field = VERIFICATION.partition(".")
+    found = (structure_of(row.get(column)) for _, row in rows)
+    return VERIFICATION if all(isinstance(one, Mapping) and field in one for one in found) else None
 
 
 def _structured(value: Any, where: str, structured: Structured) -> str:
@@ -75,4 +85,7 @@ def _scalar(value: Any, where: str) -> str:
             raise UserError(f"{where} is bytes that are not UTF-8; expected the reference answer") from None
     if isinstance(value, date):
         return value.isoformat()
-    raise UserError(f"{where} is {shown(value)}; expected the reference answer")
+    raise UserError(
+        f"{where} is {shown(value)}; expected the reference answer: leave such rows out, or name another column as "
+        "answer_column"
+    )

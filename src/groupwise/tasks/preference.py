@@ -55,6 +55,7 @@ class Preference:
         """Returns a row as an example. Raises UserError for a value that cannot be read."""
         names = (self.chosen, self.rejected)
         chosen, rejected = (unspelled(cell(id, row, name), f"{id}: {name}") for name in names)
+        chosen, rejected = (_one(side, f"{id}: {name}") for side, name in zip((chosen, rejected), names, strict=True))
         said = [learn_flags(side, id) if is_conversation(side) else () for side in (chosen, rejected)]
         prompt: Text | None = joined_prompt(id, row, self.prompt) if self.prompt else None
         if prompt is None or opens_with_prompt(chosen):
@@ -78,6 +79,18 @@ class Preference:
         if self.answer and not is_nothing(row.get(self.answer)):
             answer = answer_of(row[self.answer], f"{id}: {self.answer}", self.structured)
         return Example(id, prompt, sides["chosen"], answer, {**row, **sides})
+
+
+def _one(side: Any, where: str) -> Any:
+    """Returns the answer of a list of one text. Raises UserError for several (RewardBench 2)."""
+    if not isinstance(side, list | tuple) or not side or not all(isinstance(each, str) for each in side):
+        return side
+    if len(side) > 1:
+        raise UserError(
+            f"{where} lists {len(side)} answers; expected one: write a row for each pair, or keep all answers in a "
+            "column completions, and a column scores that says how good each is"
+        )
+    return side[0]
 
 
 def joined_prompt(id: str, row: Mapping[str, Any], columns: Sequence[str]) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +21,7 @@ Judged = list[tuple[Any, float]]
 PAIR = ("chosen", "rejected")
 LOOKED_AT = 20
 _RATINGS = ("overall_score", "fine-grained_score", "score", "rating", "reward")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,12}(?:\.[0-9]{1,12})?")
 _WINNERS = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0), "a": (1.0, 0.0), "b": (0.0, 1.0)}
 
 
@@ -45,7 +47,10 @@ class Ranked:
     def description(self) -> str:
         """Says how rows are read, for the run's first lines."""
         prompt = self.shape.prompt or "what the answers begin with"
-        return f"ranked answers: {', '.join(self.shape.columns)}, the best and the worst are a pair; prompt: {prompt}"
+        first, *beside = self.shape.columns
+        said = f"ranked answers: {', '.join(self.shape.columns)}, the best and the worst are a pair; prompt: {prompt}"
+        hint = f" (where {first} are all right, name it as answer_column)" if first == "answers" and beside else ""
+        return said + hint
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -91,6 +96,8 @@ def _number(value: Any, where: str) -> float:
     value = structure_of(value)
     if isinstance(value, bool):
         return float(value)
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return float(value)  # a cell of csv
     if not is_finite(value):
         raise UserError(f"{where} is {shown(value)}; expected a number")
     return float(value)
@@ -150,19 +157,24 @@ def _place(column: str, first: float, second: float) -> Callable[[str, Mapping[s
 def _winner(id: str, row: Mapping[str, Any]) -> tuple[float, float]:
     """``model_a``, ``model_b`` or some kind of tie."""
     said = str(row.get("winner")).strip().lower()
-    if said not in _WINNERS and "tie" not in said:
+    if said not in _WINNERS and not any(word in said for word in ("tie", "both_bad", "bothbad")):
         raise UserError(f"{id}: winner is {shown(row.get('winner'))}; expected model_a, model_b or tie")
     return _WINNERS.get(said, (0.0, 0.0))
 
 
-def _preference(id: str, row: Mapping[str, Any]) -> tuple[float, float]:
-    """HelpSteer3's: from -3, the first is much better, to 3."""
-    value = _number(row.get("overall_preference"), f"{id}: overall_preference")
-    return -value, value
+def _strength(column: str) -> Callable[[str, Mapping[str, Any]], tuple[float, float]]:
+    """HelpSteer's: from -3, the first is much better, to 3."""
+
+    def better(id: str, row: Mapping[str, Any]) -> tuple[float, float]:
+        value = _number(row.get(column), f"{id}: {column}")
+        return -value, value
+
+    return better
 
 
 SHAPES = (
     Shape("prompt", ("answers",), _objects("answers", "answer", ("rank",), -1.0)),
+    Shape("question", ("answers",), _objects("answers", "text", ("pm_score",), 1.0)),
     Shape("instruction", ("completions",), _objects("completions", "response", _RATINGS, 1.0)),
     Shape("prompt", ("completions", "rankings"), _lists("completions", "rankings", -1.0)),
     *(
@@ -177,10 +189,14 @@ SHAPES = (
           _sides("response_a", "response_b", _two_numbers("winner_model_a", "winner_model_b"))),
     Shape("prompt", ("response_a", "response_b", "winner"), _sides("response_a", "response_b", _winner)),
     Shape("", ("conversation_a", "conversation_b", "winner"), _sides("conversation_a", "conversation_b", _winner)),
-    Shape("context", ("response1", "response2", "overall_preference"), _sides("response1", "response2", _preference)),
+    Shape("context", ("response1", "response2", "overall_preference"),
+          _sides("response1", "response2", _strength("overall_preference"))),
+    Shape("prompt", ("response_1", "response_2", "preference_strength"),
+          _sides("response_1", "response_2", _strength("preference_strength"))),
     Shape("question", ("answer_0", "answer_1", "score_0", "score_1"),
           _sides("answer_0", "answer_1", _two_numbers("score_0", "score_1"))),
     Shape("history", ("human_ref_A", "human_ref_B", "labels"),
           _sides("human_ref_A", "human_ref_B", _place("labels", 1, 0))),
 )  # fmt: skip
-"""Nectar, UltraFeedback, lists with ranks or scores, PKU-SafeRLHF, LMSYS, Arena, HelpSteer3, WebGPT, SHP."""
+"""Nectar, Stack Exchange, UltraFeedback, lists with ranks or scores, PKU-SafeRLHF, LMSYS, Arena, HelpSteer2 and 3,
+WebGPT, SHP."""

@@ -120,12 +120,11 @@ class ChatTemplate:
             if name in OURS:
                 raise UserError(f"template_arguments: {name} is set here; leave it out")
             if not self._reads(name):
-                near = get_close_matches(name, self._words, n=1, cutoff=0.75)
+                near = [] if name == TOOLS else get_close_matches(name, self._words, n=1, cutoff=0.75)
                 hint = f", perhaps you meant {near[0]}" if near else ""
-                raise UserError(
-                    f"{where}the chat template of {self.name} does not read {name}{hint}; leave it out or take another "
-                    "template"
-                )
+                out = "leave it out (ignore_columns, where it is a column)" if name == TOOLS else "leave it out"
+                said = f"{where}the chat template of {self.name} does not read {name}{hint}"
+                raise UserError(f"{said}; {out} or take another template")
 
     @property
     def knows_tools(self) -> bool:

@@ -9,9 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from groupwise.rewards.reading.notation import in_ascii, with_powers
-from groupwise.rewards.reading.quantities import Quantity
 from groupwise.rewards.reading.tolerances import Tolerance
-from groupwise.rewards.reading.values import RANGE, Choice, Formula, Items, Prose, Value, Words
 
 WARM_UP = [
     {"gold": gold, "answer": answer}
@@ -27,6 +25,7 @@ WARM_UP = [
     )
 ]
 _SAME, _CLOSE, _CLOSE_TO_A_DECIMAL = 1e-25, 1e-12, 2e-6
+_SIGN = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])\s*+")
 _POINTS = ("1.3700089000123456789", "2.7100071300765432198", "0.7770012300918273645")
 _IN_DEGREES = re.compile(
     r"(?P<function>\\(?:sin|cos|tan|cot|sec|csc))[ ({]{0,3}(?P<angle>[0-9]{1,4}) ?\^ ?\{? ?\\circ ?\}?[ )}]?"
@@ -116,6 +115,8 @@ def _leaf(gold: Any, answer: Any, near: Tolerance) -> str:
     golds, answers = _parse(gold), _parse(answer)
     if not golds or not answers:
         return "no answer" if golds else "no gold"
+    if _have_other_names(golds[0], answers[0]):
+        return "different"
     if not near.is_exact and (verdict := _near(golds[0], answers[0], near)) is not None:
         return "equal" if verdict else "different"
     if _contradicts(golds[0], answers[0]):  # first, because it takes a fraction of the time
@@ -123,6 +124,14 @@ def _leaf(gold: Any, answer: Any, near: Tolerance) -> str:
     if _is_one_number(golds[0], answers[0]):
         return "equal"
     return "equal" if math_verify.verify(golds, answers, timeout_seconds=None) else "different"
+
+
+def _have_other_names(gold: Any, answer: Any) -> bool:
+    """Says whether both are equations that say what two different letters are: ``p = 3`` and ``q = 3``."""
+    import sympy
+
+    names = [one.lhs for one in (gold, answer) if isinstance(one, sympy.Eq) and one.lhs.is_Symbol]
+    return len(names) == 2 and names[0] != names[1] and not any(one.rhs.free_symbols for one in (gold, answer))
 
 
 def _parse(value: Any) -> Any:
@@ -135,14 +144,33 @@ def _parse_text(text: str, is_prose: bool) -> Any:
 
     if is_prose:
         return math_verify.parse(text, parsing_timeout=None)
+    if (both := _with_both_signs(text)) is not None:
+        return both
     found = math_verify.parse(f"${text}$", parsing_timeout=None) or math_verify.parse(text, parsing_timeout=None)
     return [_with_imaginary_unit(one) for one in found]
+
+
+def _with_both_signs(text: str) -> Any:
+    """The two numbers of ``\\frac{1 \\pm \\sqrt{5}}{2}``, which math-verify reads where nothing is around them; None of
+    any other text."""
+    import math_verify
+    import sympy
+
+    if text.count(r"\pm") + text.count(r"\mp") != 1 or any(mark in text for mark in ("=", ",", "<", ">", r"\in")):
+        return None
+    texts = (_SIGN.sub(sign, text) for sign in ("+", "-"))
+    parsed = [math_verify.parse(f"${one}$", parsing_timeout=None) for one in texts]
+    if not all(one and isinstance(one[0], sympy.Expr) for one in parsed):
+        return None
+    return [sympy.FiniteSet(*(_with_imaginary_unit(one[0]) for one in parsed))]
 
 
 def _with_imaginary_unit(expression: Any) -> Any:
     """``i`` as the imaginary unit, where it is the only letter: elsewhere it may be an index."""
     import sympy
 
+    if isinstance(expression, sympy.FiniteSet):
+        return type(expression)(*map(_with_imaginary_unit, expression.args))
     if isinstance(expression, sympy.Eq) and expression.lhs.is_Symbol and str(expression.lhs) != "i":
         return sympy.Eq(expression.lhs, _with_imaginary_unit(expression.rhs), evaluate=False)
     letters = expression.free_symbols if isinstance(expression, sympy.Expr) else set()
@@ -247,39 +275,3 @@ def _near(gold: Any, answer: Any, near: Tolerance) -> bool | None:
         return None
     left, right = (Fraction(str(side[0][0])) for side in numbers)
     return near.accepts(left, right)
-
-
-def as_item(value: Value) -> object:
-    """Returns plain JSON of a value, for the process that does algebra."""
-    match value:
-        case Quantity():
-            return ["number", _latex(value)]
-        case Formula(latex) | Prose(latex):
-            return ["prose" if isinstance(value, Prose) else "formula", latex]
-        case Words(text):
-            return ["formula" if not any(map(str.isalpha, text)) else "words", text]
-        case Choice(letter):
-            return ["words", letter]
-        case Items((low, high), brackets) if (
-            brackets == RANGE and isinstance(low, Quantity) and isinstance(high, Quantity)
-        ):
-            return ["formula", f"{_latex(low)} - {_latex(high)}"]
-        case Items(items, brackets):
-            return ["items", brackets, [as_item(one) for one in items]]
-    return ["grid", [[as_item(cell) for cell in row] for row in value.rows]]
-
-
-def _latex(value: Quantity) -> str:
-    number = value.value
-    if value.decimals > 0:
-        digits = str(abs(number.numerator * 10**value.decimals // number.denominator)).rjust(value.decimals + 1, "0")
-        plain = f"{'-' if number < 0 else ''}{digits[: -value.decimals]}.{digits[-value.decimals :]}"
-    else:
-        plain = (
-            str(number.numerator)
-            if number.denominator == 1
-            else rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
-        )
-    if value.percent:
-        plain += r"\%"
-    return f"{value.name} = {plain}" if value.name.isalpha() and len(value.name) == 1 else plain

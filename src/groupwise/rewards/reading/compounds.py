@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from groupwise.rewards.reading.units import KNOWN_UNITS
+from groupwise.rewards.reading.unit_names import KNOWN_UNITS
 
 LONGEST = 80
 _FAMILIES: tuple[dict[str, int], ...] = (
@@ -39,9 +39,9 @@ _PART = re.compile(
 )
 _MONEY = re.compile(r"(?P<sign>[$€])\s?(?P<number>[0-9]{1,12})\s+(?=(?:and\s+)?[0-9])")
 _OUT_OF = re.compile(
-    r"(?P<part>[0-9][0-9,]{0,12})\s++(?:\\text\{\s*+)?out\s++of\s*+(?:\}|(?:every|the)\s++)?\s*+(?P<whole>[0-9][0-9,]{0,12})(?![0-9.])"
+    r"(?P<part>[0-9][0-9,]{0,12})\s++(?:[a-z]{3,14}\s++)?(?:\\text\{\s*+)?out\s++of\s*+(?:\}|(?:every|the)\s++)?\s*+(?P<whole>[0-9][0-9,]{0,12})(?![0-9.])"
 )
-_ONE_IN = re.compile(r"(?P<part>[0-9]{1,9})\s+in\s+(?P<whole>[0-9]{1,9})")
+_ONE_IN = re.compile(r"(?P<part>[0-9]{1,9})(?:\s+in\s+|-in-)(?P<whole>[0-9]{1,9})(?:\s+chances?)?")
 
 
 def in_one_unit(text: str) -> tuple[Fraction, str] | None:

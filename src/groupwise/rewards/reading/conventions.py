@@ -30,6 +30,8 @@ class Span:
     """Only commas and conjunctions stand between them: they are a list."""
     is_end: bool = False
     """The end of a text that nothing marks: its first clause is no more than any other."""
+    may_be_sentence: bool = False
+    """Models write a sentence there, too: ``<answer>The total is 96.</answer>``."""
     heads: bool = False
     """It follows ``####``, which also begins headings."""
 
@@ -49,8 +51,8 @@ _OUTPUT = re.compile(r"^[ \t]*```(?P<kind>[^\n`]*)$", re.MULTILINE)
 _MARKER = re.compile(
     rf"{ANNOUNCED}|"
     r"\banswer(?![a-z])|(?<!possible )(?<!candidate )\banswers(?=\s+are\b)"
-    r"|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
-    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：是为]\s*+)?[(（]?[A-J](?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))"
+    r"|\bans\b(?=\.?\s*[:=])|\b(?:option|choice)s?(?=\s+(?:is|are)\b)|(?:最终|最后)?(?:的)?答案|(?<![\u4e00-\u9fff])答(?=\s*[:：])"
+    r"|(?:应|故|因此|所以|我|请)?选(?:择|项)?(?=\s*+(?:[:：是为]\s*+)?[(（]?[A-J]{1,6}(?![a-zA-Z]))|(?:最终|最后)?结果(?=\s*(?:是|为|等于|[:：]))"
     r"|\bcorrection(?=\s{0,3}:\s{0,3}[-*$\\(]{0,4}(?:[0-9]|[a-z]+\{))",
     re.IGNORECASE,
 )
@@ -123,7 +125,7 @@ def boxes(text: str) -> Iterator[Span]:
     for last in range(len(found) - 1, max(-1, len(found) - 1 - OCCURRENCES), -1):
         start, begin, end = found[last]
         if inside := text[begin:end].strip():
-            yield Span(inside[: SPAN_CHARACTERS + 1], **_neighbours(text, found[: last + 1]))
+            yield Span(inside[: SPAN_CHARACTERS + 1], may_be_sentence=True, **_neighbours(text, found[: last + 1]))
 
 
 def _neighbours(text: str, found: list[tuple[int, int, int]]) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def tags(text: str) -> Iterator[Span]:
         if closes or number + 1 == len(marks):
             end = marks[number + 1].start() if closes else len(text)
             if inside := text[marks[number].end() : end].strip():
-                yield Span(inside[-SPAN_CHARACTERS - 1 :])
+                yield Span(inside[-SPAN_CHARACTERS - 1 :], may_be_sentence=True)
 
 
 def lines(text: str) -> Iterator[Span]:

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from groupwise.rewards.reading.compounds import in_one_unit, share
 from groupwise.rewards.reading.conventions import Span, math_pieces, without_fillers, without_shout
 from groupwise.rewards.reading.moments import moment
-from groupwise.rewards.reading.number_words import in_digits
+from groupwise.rewards.reading.number_words import in_digits, number_in_words
 from groupwise.rewards.reading.parsing import PHRASES, understand
+from groupwise.rewards.reading.units import UNIT_AFTER
 from groupwise.rewards.reading.values import Formula, Items
 
 END_CHARACTERS = 2_000
 WORDS_BEFORE = 24
 _FENCE_END = re.compile(r"\n[ \t]*`{3,}$")
+_END_OF_PROOF = re.compile(r"(?:□|∎|■|◻|\\(?:black)?square|\\qed|Q\.?E\.?D)[.$]{0,2}$")
+_REMARK = re.compile(r"(?<=[^\sU])\s\((?!\s?-?[\w.\\]{1,12}\s?,)(?=[^()]{0,200}[a-zA-Z]{2})[^()]{1,200}\)[.!*_]{0,4}$")
+"""A remark in words within brackets at the end of a line."""
+_FOR_ALL = re.compile(r"\s*+(?:,\s*+)?(?:for\s(?:all|every|each|any|some)|where|when|with)\s(?:[a-z-]{1,12}\s){0,2}")
 _ANY_NUMBER = re.compile(
     r"(?<![A-Za-z0-9_.])(?:[-\u2212](?<![\w)\]]-))?[$€£]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3}(?![0-9a-zA-Z]))?"
     r"(?:\s?/\s?[0-9]+(?![0-9]*(?:\.[0-9]|/)))?%?"
@@ -27,12 +32,12 @@ _NEGATED = re.compile(
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    r"[\s$*)]*+(?:(?:is|was|are|were|be|also|simply|clearly|therefore)\s++)*+"
-    r"(?:not\s+(?:the\s+)?(?:correct|right|answer|solution|possible|true)|isn't|wasn't|wrong\b|incorrect\b|false\b|impossible\b|不对|不正确|是?错误?的)",
+    r"[\s$*)]*+(?:\?\s*+(?:no|nope)\b|(?:(?:is|was|are|were|be|also|simply|clearly|therefore)\s++)*+"
+    r"(?:not\s+(?:the\s+)?(?:correct|right|answer|solution|possible|true)|isn't|wasn't|wrong\b|incorrect\b|false\b|impossible\b|不对|不正确|是?错误?的))",
     re.IGNORECASE,
 )
 _NOT_ANOTHER = re.compile(
-    r"(?P<said>[0-9]%?\$?(?:\s?[a-zA-Z]{1,14}(?=[,;(]|\s\())?)[,;]?\s\(?(?:and\s|but\s)?(?:not|rather\sthan|instead\sof)\s"
+    r"(?P<said>[0-9]%?\$?\*{0,2}(?:\s?[a-zA-Z]{1,14}(?=[,;(]|\s\())?)[,;]?\s\(?(?:and\s|but\s)?(?:not|rather\sthan|instead\sof)\s"
     r"[-$]{0,2}[0-9][0-9,.]{0,20}\$?(?:\s[a-zA-Z]{1,14})?[.)!\s]{0,4}$"
     r"|(?P<exact>[0-9]\$?)(?:,?\sor|,|\s\()\s?(?:about|approximately|roughly|around)\s[0-9.,]{1,12}%?[.)!\s]{0,4}$"
     r"|(?P<before>[0-9])\s\(not\s[0-9.,]{1,20}\)"
@@ -66,7 +71,7 @@ _NAMED_UNIT = re.compile(
 """A length, an area or a volume behind a formula in plain text."""
 _NUMBERED = re.compile(r"^[0-9]{1,2}[.)]\s+(?=[^\W\d])")
 """The number of a paragraph."""
-_LETTER = re.compile(r"(?<![\w\\$])(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
+_LETTER = re.compile(r"(?<![\w\\$°])(?<![0-9°]\s)(?:[B-HJ]|A(?=[.)\s*]*(?:$|[,;)]|or\b|and\b)))(?![\w'])")
 """A choice that stands alone in a line, and is neither "A" nor "I" of a sentence."""
 _PER = (
     r"(?:hr|min|sec|day|wk|mo|yr|kg|lbs?|oz|km|mi|ft|cm|mm|gal|ml|ton|box|bag|jar|cup|egg|pie|pen|can|car|man|boy|dog|cat"
@@ -84,14 +89,14 @@ _EQUATIONS = re.compile(rf"(?<!\w){_EQUATION}(?:(?:,?\s+(?:and|or)\s+|,\s?|;\s?)
 _DENIES = re.compile(r"(?:\b(?:not|never|neither|false|wrong|untrue|impossible)\b|n't\b)[^,;.:]{0,40}$", re.IGNORECASE)
 _CERTAIN = frozenset({"must", "should", "will", "to", "only"})
 """Before ``be`` these leave no other answer, as ``could`` and ``may`` do."""
-_UNIT_AFTER = re.compile(
-    r"\s?(?:\\?%|\^\\?circ|[\u4e00-\u9fff]{1,4}|[a-zA-Zµ²³°€£]{1,12}(?:\^?[23²³])?(?:/[a-z]{1,6})?)?"
-)
+_UNIT_AFTER = re.compile(rf"\s?{UNIT_AFTER}?")
 
 
 def last_line(text: str) -> str:
     """Returns the last line with anything on it; of displayed mathematics all of its lines."""
     end = _FENCE_END.sub("", text.rstrip()[-END_CHARACTERS:]).rstrip()
+    if proof := _END_OF_PROOF.search(end[-20:]):
+        end = end[: len(end) - len(proof[0])].rstrip("$ \n")
     for closing, opening in (("\\]", "\\["), ("$$", "$$"), ("\\)", "\\(")):
         bare = end.rstrip(". ")
         if bare.endswith(closing) and (start := bare.rfind(opening, 0, len(bare) - len(closing))) >= 0:
@@ -111,14 +116,18 @@ def trailing_formula(line: str) -> str | None:
         value = understand(rest, is_marked=False)
         if (
             isinstance(value, Formula)
-            or moment(rest.rstrip(" ."))
-            or (isinstance(value, Items) and value.brackets)
+            or moment(rest.strip(" .*_`"))
+            or (isinstance(value, Items) and (value.brackets or rest.startswith("{") or _are_points(value)))
             or share(rest.rstrip(" ."))
         ):
             is_word = rest.strip(" .").isalpha() and not {*map(str.lower, words[:start])}.isdisjoint(_DOUBTS)
             is_none = is_word or is_denied(f"{' '.join(words[:start])} ") or len(rest.strip(" .")) < 2
             return None if is_none else rest
     return None
+
+
+def _are_points(value: Items) -> bool:
+    return all(isinstance(one, Items) and one.brackets for one in value.items)
 
 
 def last_number(text: str) -> str | None:
@@ -139,6 +148,8 @@ def ending_spans(text: str) -> Iterator[Span]:
         lambda found: found["said"] or found["exact"] or found["before"], text.rstrip()[-2 * END_CHARACTERS :]
     )
     line = last_line(text)
+    if any(map(str.isdigit, (bare := _REMARK.sub("", line)))) or number_in_words(bare):
+        text, line = text.rstrip()[: len(text.rstrip()) - len(line) + len(bare)], bare
     if line:
         yield from _line_spans(line, text.rstrip().rpartition("\n")[2].lstrip("> ").startswith("####"))
     end = text[-END_CHARACTERS:]
@@ -146,6 +157,8 @@ def ending_spans(text: str) -> Iterator[Span]:
     matches = list(_ANY_NUMBER.finditer(end))
     number = matches[-1] if matches else None
     if pieces and (number is None or pieces[-1][1] >= number.end()):
+        if len(pieces) > 1 and _FOR_ALL.fullmatch(end[pieces[-2][1] : pieces[-1][0]]):
+            pieces.pop()
         start = len(pieces) - 1
         while start > 0 and _is_joint(end[pieces[start - 1][1] : pieces[start][0]]):
             start -= 1
@@ -189,8 +202,11 @@ def _line_spans(line: str, heads: bool) -> Iterator[Span]:
     letters = {each[0] for each in _LETTER.finditer(line) if not is_denied(line[: each.start()], line[each.end() :])}
     if len(letters) == 1:
         yield Span(letters.pop())
-    if "$" not in line and "\\" not in line and not any(map(str.isdigit, line)):
+    if "$" not in line and "\\" not in line:
         yield from _stated_words(line)
+    if "$" not in line and "\\" not in line and not any(map(str.isdigit, line)):
+        if not heads and (said := number_in_words(line)) and not is_denied(*said[:2]):
+            yield Span(said[2])
         if chinese := _SAID_IN_CHINESE.search(line[-60:]):
             yield Span(chinese["said"])
     end = line[-200:].rstrip(". ")
@@ -223,7 +239,9 @@ def _stated_words(line: str) -> Iterator[Span]:
     verb = len(words) - (3 if words[-2].lower() in ("a", "an", "on", "the") else 2)
     is_said = words[verb].lower() in ("is", "was", "are", "were", "on")
     if is_said or (words[verb].lower() == "be" and verb and words[verb - 1].lower() in _CERTAIN):
-        yield Span(words[-1].strip("*_`'\""))
+        said = words[-1].strip("*_`'\"")
+        if said.isalpha() or not any(map(str.isdigit, line)):
+            yield Span(said)
 
 
 def _numbers(end: str, matches: list[re.Match[str]]) -> Iterator[Span]:

@@ -11,7 +11,7 @@ _ENVIRONMENT = re.compile(
     re.DOTALL,
 )
 _ALIGNED = ("aligned", "gathered", "align", "split")
-_ROW_END = re.compile(r"\\\\(?:\[[^\]]{0,10}\])?")
+_ROW_END = re.compile(r"\\(?:\\(?:\[[^\]]{0,10}\])?|(?:cr|newline)(?![a-zA-Z]))")
 _IF = re.compile(r"^\s*+(?:\\(?:text|mbox|mathrm)\{\s*+(?:if|for|when|where)\s*+\}|(?:if|for|when|where)\b)(?=\s*\S)")
 
 

@@ -6,10 +6,11 @@ import re
 from fractions import Fraction
 from typing import Literal
 
+from groupwise.rewards.reading.bases import same_in_base
 from groupwise.rewards.reading.intervals import BRACKETS, statement
-from groupwise.rewards.reading.moments import AFTERNOON, MORNING
+from groupwise.rewards.reading.moments import same_time
 from groupwise.rewards.reading.number_words import in_digits
-from groupwise.rewards.reading.quantities import BASE, Quantity, quantity
+from groupwise.rewards.reading.quantities import Quantity, quantity
 from groupwise.rewards.reading.tolerances import Tolerance
 from groupwise.rewards.reading.units import units_agree
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Prose, Value, Words
@@ -19,6 +20,7 @@ Verdict = Literal["equal", "different", "unknown"]
 DOZEN = "dozen"
 _ROUNDED_DECIMALS = 6
 _TWO_SIGNS = re.compile(r"\\(?:pm|mp)(?![a-zA-Z])")
+_CONSTANT = re.compile(r"\+(?:[cCkK](?:_\{?\w\}?)?|\\text\{(?:[cC]|const(?:ant)?\.?)\})$")
 _IN_WORDS = {
     r"\mathbb{R}": "all real numbers",
     r"(-\infty,\infty)": "all real numbers",
@@ -39,6 +41,8 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
     match reference, answer:
         case Quantity(), Quantity():
             return _said(_quantities(reference, answer, near))
+        case (Items(brackets="(]" | "[)"), Items(brackets="")) | (Items(brackets=""), Items(brackets="(]" | "[)")):
+            return "different"
         case Items(), Items():
             return _several(reference, answer, near)
         case (Items(brackets=brackets), _) | (_, Items(brackets=brackets)) if brackets in (RANGE, TO):
@@ -66,8 +70,6 @@ def compare_values(reference: Value, answer: Value, near: Tolerance) -> Verdict:
             return _lists_and_grids(reference, answer, near)
         case (Items(), Quantity(name=name)) | (Quantity(name=name), Items()) if name:
             return "unknown"
-        case (Items(), Quantity()):
-            return _said(_is_decimal_comma(reference, answer))
     return "different"
 
 
@@ -106,15 +108,11 @@ def _ratio(value: Value) -> Fraction | None:
     return parts[0] / parts[1] if len(parts) == 2 and parts[1] else None
 
 
-def _in_24_hours(text: str) -> str:
-    return text.removesuffix(AFTERNOON).removesuffix(MORNING)
-
-
 def _of_words(text: str, answer: Words | Quantity, near: Tolerance) -> Verdict:
     """A reference in words that are not the answer's: perhaps another ratio, the same time, the number ``seven``."""
     if isinstance(answer, Words):
         both = _is_ratio(text) and _is_ratio(answer.text)
-        return "unknown" if both else _said(_in_24_hours(text) == _in_24_hours(answer.text))
+        return "unknown" if both else _said(same_time(text, answer.text))
     digits = in_digits(text)
     number = quantity(digits) if digits else None
     return _said(number is not None and _quantities(number, answer, near))
@@ -162,14 +160,6 @@ def _is_ratio(text: str) -> bool:
     return not any(character.isalpha() for character in text) and text.count(":") == 1 and ":0" not in text
 
 
-def _is_decimal_comma(reference: Items, answer: Quantity) -> bool:
-    """``1,22`` and 1.22: a comma with two digits after it may be a point."""
-    parts = [item.value for item in reference.items if isinstance(item, Quantity)]
-    if reference.brackets or len(parts) != 2 or len(reference.items) != 2 or answer.decimals != 2:
-        return False
-    return parts[1] >= 10 and parts[0] + parts[1] / 100 == answer.value
-
-
 def _said(equal: bool) -> Verdict:
     return "equal" if equal else "different"
 
@@ -179,13 +169,15 @@ def _quantities(reference: Quantity, answer: Quantity, near: Tolerance) -> bool:
         return False
     if (
         not units_agree(*(tuple(word for word in one.unit if word != DOZEN) for one in (reference, answer)))
-        or (reference.percent and answer.unit)
-        or (answer.percent and reference.unit)
+        or (reference.percent and answer.unit and (not answer.percent or "point" in answer.unit))
+        or (answer.percent and reference.unit and (not reference.percent or "point" in reference.unit))
     ):
         return False
-    if not reference.unit and answer.unit and answer.unit[0].startswith(BASE) and answer.unit[0] != f"{BASE}10":
-        return False
+    if (same := same_in_base(reference, answer)) is not None:
+        return same
     left, right = reference.value, answer.value
+    if answer.whole is not None and left.denominator == 1 and left > 1 and not reference.percent:
+        return near.accepts(left, answer.whole)
     if (DOZEN in reference.unit) != (DOZEN in answer.unit):
         dozens = [value * (12 if DOZEN in one.unit else 1) for value, one in ((left, reference), (right, answer))]
         if near.accepts(*dozens):
@@ -221,10 +213,22 @@ def _ends(denominator: int) -> bool:
 def _formulas(reference: Formula, answer: Formula) -> Verdict:
     if not units_agree(reference.unit, answer.unit):
         return "different"
-    if _squeezed(reference.latex) == _squeezed(answer.latex):
+    if _with_constant(reference.latex) == _with_constant(answer.latex):
         return "equal"
+    if _is_bound(reference) and _is_bound(answer) and _relation(reference) != _relation(answer):
+        return "different"
     one, other = statement(reference), statement(answer)
     return "equal" if one is not None and one == other else "unknown"
+
+
+def _relation(bound: Formula) -> str:
+    found = _BOUND.match(bound.latex)
+    return found[0].strip() if found else ""
+
+
+def _with_constant(latex: str) -> str:
+    """Without blanks, and with ``+ C`` for any of the usual signs of a constant of integration."""
+    return _CONSTANT.sub("+C", _squeezed(latex))
 
 
 def _squeezed(latex: str) -> str:

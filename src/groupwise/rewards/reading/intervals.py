@@ -23,6 +23,25 @@ _BUILDER = re.compile(
 )
 _OR = re.compile(r"\\text\{[\s,]{0,4}or\s{0,4}\}|\\(?:lor|vee)(?![a-zA-Z])|(?<![a-zA-Z\\])or(?![a-zA-Z])|或者?")
 _AND = re.compile(r"\\text\{[\s,]{0,4}and\s{0,4}\}|\\(?:land|wedge)(?![a-zA-Z])|(?<![a-zA-Z\\])and(?![a-zA-Z])|且")
+_BARE_BOUND = re.compile(r"\s*(?:[<>](?![<>])|\\(?:le|ge|lt|gt)(?![a-zA-Z]))")
+_BOUNDS = {
+    "least": r"\ge",
+    "most": r"\le",
+    "more": ">",
+    "less": "<",
+    "or_least": r"\ge",
+    "or_most": r"\le",
+}
+_BOUND_IN_WORDS = re.compile(
+    r"(?:[a-z]{1,12}\s(?:is|must be|should be|has to be|can be)\s)?"
+    r"(?:(?P<least>at least|(?:no|not) less than|greater than or equal to)"
+    r"|(?P<most>at most|(?:no|not) more than|less than or equal to|up to)"
+    r"|(?P<more>(?:more|greater|larger|bigger) than|above)"
+    r"|(?P<less>(?:less|fewer|smaller) than|below|under))\s(?P<after>[^<>=]{1,60})"
+    r"|(?P<before>-?[0-9][0-9.,/]{0,20})\sor\s"
+    r"(?:(?P<or_least>more|greater|above|higher)|(?P<or_most>less|fewer|below|lower))"
+)
+_WITHOUT_A_POINT = re.compile(r"[a-zA-Z]\s?\\ne\s?(?P<point>[-0-9a-zA-Z\\{}/]{1,40})")
 _UNION = re.compile(r"[)\]]\s*\\cup\s*[(\[]")
 
 
@@ -33,6 +52,35 @@ class _Interval(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.brackets[0]}{self.low}, {self.high}{self.brackets[1]}"
+
+
+def unknown_of(reference: Value) -> str | None:
+    """Returns the unknown of a reference that is an inequality, ``x`` for an interval, nothing for a bare bound such as
+    ``\\ge 5``; None of any other value."""
+    if isinstance(reference, Formula) and _BARE_BOUND.match(reference.latex):
+        return ""
+    if (found := statement(reference)) is not None:
+        return found[0]
+    return "x" if is_interval(reference) else None
+
+
+def bound_in_words(text: str, name: str) -> str | None:
+    """Returns ``x \\ge 5`` of ``at least 5``, ``x is at least 5`` and ``5 or more``; None of any other text."""
+    if len(text) > LONGEST or (match := _BOUND_IN_WORDS.fullmatch(_plain(text))) is None:
+        return None
+    group = next(group for group in _BOUNDS if match[group])
+    if group.startswith("or_"):
+        group, number = group.removeprefix("or_"), match["before"]
+    else:
+        number = match["after"]
+    found = quantity(number)
+    return f"{name} {_BOUNDS[group]} {number}" if found is not None and not found.name else None
+
+
+def _plain(text: str) -> str:
+    for mark in ("$", "\\text{", "}", "*", "\\(", "\\)"):
+        text = text.replace(mark, "")
+    return " ".join(text.lower().split()).strip(" .!")
 
 
 def joined(plain: str) -> str | None:
@@ -59,6 +107,8 @@ def in_brackets(value: Value) -> str | None:
 
 
 def _in_brackets(value: Value) -> str | None:
+    if isinstance(value, Formula) and (hole := _WITHOUT_A_POINT.fullmatch(value.latex)):
+        return rf"\mathbb{{R}} \setminus \{{{hole['point']}\}}"
     found = statement(value)
     return found[1] if found else None
 
@@ -103,7 +153,9 @@ def is_interval(value: Value) -> bool:
     """Says whether a value is an interval, a point that looks like one, or a union of intervals."""
     if isinstance(value, Items):
         return value.brackets in BRACKETS and len(value.items) == 2
-    return isinstance(value, Formula) and bool(_UNION.search(value.latex)) and not _RELATION.search(value.latex)
+    if not isinstance(value, Formula) or _RELATION.search(value.latex):
+        return False
+    return bool(_UNION.search(value.latex)) or value.latex.replace(" ", "").startswith(r"\mathbb{R}\setminus")
 
 
 def with_usual_brackets(body: str) -> str:

@@ -60,6 +60,16 @@ def moment(text: str) -> str | None:
     return None
 
 
+def same_time(reference: str, answer: str) -> bool:
+    """Says whether both are one time, where a reference that does not say which half of the day it means may be of
+    either."""
+    one, other = (text.removesuffix(AFTERNOON).removesuffix(MORNING) for text in (reference, answer))
+    if one != other and reference == one and answer.endswith(AFTERNOON):
+        hour, colon, rest = other.partition(":")
+        return bool(colon) and one == f"{int(hour) - 12 or 12}:{rest}"
+    return one == other
+
+
 def _clock(match: re.Match[str]) -> str | None:
     hour = int(match["hour"] or match["hours"])
     minute = match["minute"] or match["minutes"] or (match["past"] or "").rjust(2, "0")

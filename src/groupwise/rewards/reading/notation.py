@@ -84,9 +84,11 @@ _TWICE_ESCAPED = re.compile(
     r"(?<!\\)\\\\(?=(?:boxed|[dt]?frac|sqrt|left|right|text|cdot|times|pi|le|ge|leq|geq|in|infty|begin|end|pm|cup)(?![a-zA-Z]))"
 )
 """LaTeX that was escaped once more than it should, as rows of data sets have it."""
+_BRACED = re.compile(r"(?:\\text)?\{\s?(?P<mark>[-.:/])\s?\}")
+"""A mark within braces, as in ``3{:}4`` and ``3\\text{-}5``."""
 _WIDE_SPACE = re.compile(r"\\(?:quad|qquad|hspace\{[^{}]{0,20}\}|hfill|enspace)(?![a-zA-Z])|(?<!\\)\\(?= )|(?<!\\)\\$")
 _SYNONYMS = re.compile(
-    r"\\(?P<fraction>[dtc]frac|nicefrac|sfrac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant|varnothing|bigcup|bigcap|surd)(?![a-zA-Z_^])"
+    r"\\(?P<fraction>[dtc]frac|nicefrac|sfrac)(?![a-zA-Z])|\\(?P<relation>leq|geq|neq|leqslant|geqslant|varnothing|bigcup|bigcap|surd|backslash)(?![a-zA-Z_^])"
     r"|\\mathrm\s*\{\s*(?P<letter>[ie])\s*\}"
     r"|\\(?P<font>mathbf|boldsymbol|bm|mathit|mathsf|vec|overrightarrow|operatorname\*?)(?=\s*\{)"
     r"|\\(?P<dollar>\$)|\^\{?\s*\\(?P<degree>circ|degree)(?![a-zA-Z])\s*\}?|\\(?P<degrees>degree|degrees)(?![a-zA-Z])"
@@ -101,9 +103,15 @@ _RELATIONS = {
     "bigcup": r"\cup",
     "bigcap": r"\cap",
     "surd": r"\sqrt",
+    "backslash": r"\setminus",
 }
 _SHORT_BINOMIAL = re.compile(r"\\[dt]?binom\s?(?P<n>[0-9])\s?(?P<k>[0-9])")
-_SHORT_FRACTION = re.compile(r"\\frac\s*(?:(?P<a>[0-9])\s*(?P<b>[0-9])|(?P<c>[0-9])\s*(?=\{)|(?P<open>(?=\{)))")
+_GREEK = r"\\(?:pi|alpha|beta|gamma|theta|phi|lambda|omega)(?![a-zA-Z])"
+_SHORT_FRACTION = re.compile(
+    rf"\\frac\s*+(?:(?P<a>[0-9]|{_GREEK}|(?<=\s)[a-z])\s*+(?P<b>[0-9a-z]|{_GREEK})"
+    rf"|(?P<c>[0-9]|{_GREEK}|(?<=\s)[a-z])\s*+(?=\{{)|(?P<open>(?=\{{)))"
+)
+_FRACTION_OF_ONE = re.compile(rf"\\frac\s*+(?P<top>\{{[^{{}}]{{1,60}}\}})\s*+(?P<bottom>[0-9a-z]|{_GREEK})")
 _E_NOTATION = re.compile(
     r"(?<![\w.])(?P<number>[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)[eE](?P<power>[-+]?[0-9]{1,3})(?![\w.])"
 )
@@ -167,8 +175,8 @@ def tidy(text: str) -> str:
         text = _SIGN_WORD.sub("-", text)
     if text.count("$") - text.count("\\$") in (2, 4, 6):
         text = text.replace("\\$", "\x01").replace("$", "").replace("\x01", "\\$")
-    if "{.}" in text or "{-}" in text:
-        text = text.replace("{.}", ".").replace("{-}", "-")
+    if "{" in text:
+        text = _BRACED.sub(r"\g<mark>", text)
     if "\\mathbb" in text or "integer" in text:
         text = _without_integers(text)
     if "\\colon" in text:
@@ -180,7 +188,7 @@ def tidy(text: str) -> str:
         text = _TWICE_ESCAPED.sub(r"\\", _THOUSANDS.sub(",", _SWITCHES.sub("", text)))
         text = _WIDE_SPACE.sub(" ", _LOOKS.sub("", text))
         text = _SYNONYMS.sub(_synonym, text)
-        text = _SHORT_FRACTION.sub(_fraction, text)
+        text = _FRACTION_OF_ONE.sub(r"\\frac\g<top>{\g<bottom>}", _SHORT_FRACTION.sub(_fraction, text))
         text = _SHORT_BINOMIAL.sub(r"\\binom{\g<n>}{\g<k>}", text)
     return unwrapped(" ".join(text.split()))
 

@@ -23,9 +23,21 @@ _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4} | {
     word: number for number, word in enumerate(["fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=5)
 }
+_PARTS |= {"hundredth": 100, "thousandth": 1000}
 _PARTS |= {f"{word}s": number for word, number in _PARTS.items() if word != "halves"}
 _WORD = re.compile(r"[a-z]+")
+ORDINALS = {
+    word: str(number)
+    for number, word in enumerate(
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"], start=1
+    )
+}
+"""``third`` is ``3rd`` without its ending."""
+_UNIT_AND_A_HALF = re.compile(r"an?\s(?P<unit>[a-z]{2,12})\sand\sa\s(?P<part>half|quarter)(?![a-z])")
 _MOST_WORDS = 16
+_LONGEST = 200
+_BEGINNINGS = frozenset({*_ONES, *_TENS})
+_WORDS_AFTER = re.compile(r"\s[a-zA-Z]{2,14}(?=[\s.!*]|$)")
 _NOT_ONE = frozenset({"of", "can", "in", "must", "could", "should", "may", "might", "has", "have", "i", "we", "more"})
 """After ``one`` these say that it is a pronoun."""
 
@@ -52,6 +64,8 @@ def in_digits(text: str) -> str | None:
         return _from_chinese(text)
     if not text[:1].isascii() or not text[:1].isalpha():
         return None
+    if (half := _UNIT_AND_A_HALF.match(text.lower())) and is_known_unit(half["unit"]):
+        return f"{Fraction(3, 2) if half['part'] == 'half' else Fraction(5, 4)} {half['unit']}{text[half.end() :]}"
     found = _from_english(text.lower())
     if found is None:
         return None
@@ -66,6 +80,26 @@ def in_digits(text: str) -> str | None:
     if joint and (more := in_digits(tail)) is not None:
         return f"{value}{head} and {more}"
     return f"{value}{rest}"
+
+
+def number_in_words(line: str) -> tuple[str, str, str] | None:
+    """Returns what stands before, what follows and the one number of a line that writes it in words: ``three bolts`` of
+    ``It takes a total of three bolts.``; None where there is none, or are several. ``one`` alone is none."""
+    lower, end, found = line.lower(), 0, []
+    for match in _WORD.finditer(lower):
+        if match.start() < end or match[0] not in _BEGINNINGS:
+            continue
+        number = _from_english(lower[match.start() : match.start() + _LONGEST])
+        if number is not None and (number[0] > 1 or match[0] == "zero"):
+            end = match.start() + number[1]
+            found.append((match.start(), end))
+        if len(found) > 1:
+            return None
+    if not found:
+        return None
+    (start, end), rest = found[0], line[found[0][1] :]
+    after = _WORDS_AFTER.match(rest)
+    return line[:start], rest, line[start:end] + (after[0] if after else "")
 
 
 def _from_english(text: str) -> tuple[Fraction, int] | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 
+from groupwise.rewards.reading.bases import in_base
 from groupwise.rewards.reading.environments import end_of_chain, rows_of
+from groupwise.rewards.reading.formulas import TEXT, formula, is_formula, is_name, is_product, with_plain_unit
 from groupwise.rewards.reading.intervals import joined, with_usual_brackets
 from groupwise.rewards.reading.moments import moment
-from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy, with_commands, within_bounds
-from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, in_base, quantity, tidy_quantity
-from groupwise.rewards.reading.units import Unit, read_unit
+from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, tidy
+from groupwise.rewards.reading.number_words import ORDINALS
+from groupwise.rewards.reading.quantities import NUMBER_CHARACTERS, quantity, tidy_quantity
 from groupwise.rewards.reading.values import RANGE, TO, Choice, Formula, Grid, Items, Value, Words
 
 MOST_ITEMS = 64
@@ -34,8 +36,6 @@ _CHOICE = re.compile(
 )
 _SMALL_CHOICE = re.compile(r"(?:\\(?:text|mathrm)\{)?\(\s*(?P<letter>[a-j])\s*\)\}?")
 _CHOICE_WITH_TEXT = re.compile(r"\(?(?P<letter>[A-J])(?:\)\s*|[.:]\s+)(?=\S)[^\n]{1,200}")
-_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mbox|textit|textrm|mathbf|operatorname)\s*\{(?P<inner>[^{}]*)\}")
-_NAMED = re.compile(r"\\(?:begin|end|mathbb|mathcal|mathrm|operatorname)\{[a-zA-Z]{1,20}\*?\}")
 _ALL_TEXT = re.compile(r"\s*(?:\\(?:text|mbox|textbf|textit|textrm)\s*\{[^{}]*\}[\s.,]*)+")
 HALVES_OF_A_DAY = (("am",), ("pm",))
 _RANGE = re.compile(
@@ -53,22 +53,10 @@ _NAMES_BEFORE = re.compile(
 _INTERVAL_JOIN = re.compile(
     r"\\(?:cup|cap|setminus|times|cdot|in(?![a-z]))|(?<=[)\]])\s*[-+*/^=]|[-+*/^=<>]\s*(?=[(\[])"
 )
-_TRAILING_UNIT = re.compile(  # every part and space in one way alone, so that no text takes long
-    r"(?>(?:\\(?:text|mathrm|mbox)\s*+\{[^{}]{1,40}\}|\^\\circ(?:\s?[CF])?)(?:\^\{?[1-9]\}?)?\s*+)++$"
-)
-_OF_AN_ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)\s?[({]?\s?[0-9]+\s?\^\s?\{?\s?\\circ")
-_WORD = re.compile(r"\\[a-zA-Z]+|[^\W\d_]{2,}|[\u4e00-\u9fff]")
-_FUNCTIONS_TEXT = """
-sin cos tan sec csc cot arcsin arccos arctan sinh cosh tanh log ln lg exp sqrt pi lim max min gcd lcm mod deg
-det dim inf infty infinity alpha beta gamma delta theta lambda phi omega sigma rho frac
-"""
-_FUNCTIONS = frozenset(_FUNCTIONS_TEXT.split())
-_SHORT_WORDS_TEXT = """
-is so it we he in of to as at by be or an am my us up if on no do go get has had was are the and for not you she
-its our per can may who why how all any one two six ten yes but did got now ans let say too off out day low due
-his her im id ill ve re it's thus then hence give find have will that this they
-"""
-_SHORT_WORDS = frozenset(_SHORT_WORDS_TEXT.split())
+_ROMAN = re.compile(r"X{0,3}(?:IX|IV|V?I{0,3})")
+"""Roman numerals up to 39: ``IV`` is not ``VI``."""
+_ORDINAL = re.compile(r"[0-9]{1,4}\s?(?:\^\s?\{?)?(?:\\text\s?\{\s?)?(?:st|nd|rd|th)\s?\}?\}?")
+_ARTICLE = re.compile(r"^\s*(?:the|an?)\s+(?=\w\w)")
 
 
 def understand(text: str, is_marked: bool = True) -> Value | None:
@@ -77,7 +65,8 @@ def understand(text: str, is_marked: bool = True) -> Value | None:
     ``is_marked``: it stands in a box, a tag or between dollars, where any words are an answer; elsewhere one word is.
     """
     if len(text) <= NUMBER_CHARACTERS and (found := quantity(text)) is not None:
-        return _in_words(tidy(text)) if found.unit in HALVES_OF_A_DAY else found
+        is_moment = found.unit in HALVES_OF_A_DAY or (found.unit and moment(_bare(tidy(text))) is not None)
+        return _in_words(tidy(text)) if is_moment else found
     if len(text) > ANSWER_CHARACTERS:
         return None
     explicit = is_marked or _is_wrapped(text.strip().rstrip(". "))
@@ -104,7 +93,7 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Choice(match["letter"].upper())
     if (found := moment(_bare(plain).replace("{:}", ":"))) is not None:
         return Words(found)
-    if ("_" in plain or "base" in plain) and (based := in_base(plain)) is not None:
+    if ("_" in plain or "base" in plain or plain[:1] == "0") and (based := in_base(" ".join(_bare(plain).split()))):
         return based
     if _PROPORTION.fullmatch(plain):
         return _items(plain.split(":"), "::", depth)
@@ -117,7 +106,7 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
     if (rows := rows_of(plain)) is not None:
         return _grid(rows, depth)
     if _ALL_TEXT.fullmatch(plain):
-        inner = " ".join(match["inner"] for match in _TEXT.finditer(plain))
+        inner = " ".join(match["inner"] for match in TEXT.finditer(plain))
         return _value(tidy(inner), True, depth + 1) or Words(_words(inner))
     if _COMPOUND.fullmatch(bare := " ".join(_bare(plain).split())):
         return _items(re.split(r",?\s+(?:and\s+)?(?=[0-9])", bare), "", depth)
@@ -125,10 +114,24 @@ def _value(plain: str, explicit: bool, depth: int = 0) -> Value | None:
         return Formula(statement)
     if (several := _several(plain, depth)) is not None:
         return several
-    if plain.isalpha() and (len(plain) > 1 or plain > "\u3000") and (not _is_product(plain) or _is_name(plain)):
+    return _words_or_formula(plain, explicit)
+
+
+def _words_or_formula(plain: str, explicit: bool) -> Value | None:
+    """What is no number, list or matrix."""
+    if _ORDINAL.fullmatch(plain):
+        return Words("".join(filter(str.isdigit, plain)))
+    article = _ARTICLE.match(plain.casefold())
+    if article and plain[article.end() :].isalpha():
         return Words(_words(plain))
+    if _ROMAN.fullmatch(plain) and len(plain) > 1:
+        return Words(_words(plain))
+    if plain.isalpha() and (len(plain) > 1 or plain > "\u3000") and (not is_product(plain) or is_name(plain)):
+        return Words(_words(plain))
+    if (measured := with_plain_unit(plain)) is not None:
+        return measured
     if is_formula(plain):
-        return _formula(plain)
+        return formula(plain)
     if (match := _CHOICE_WITH_TEXT.fullmatch(plain)) and not explicit:
         return Choice(match["letter"])
     return Words(_words(plain)) if explicit and not any(mark in plain for mark in "\\=$^_{}") else None
@@ -146,48 +149,6 @@ def _two_ends(plain: str) -> Items | None:
     if joint == "-" and low.value >= high.value:
         return None
     return Items((low, high), RANGE if match["between"] or joint == "-" else TO)
-
-
-def is_formula(plain: str) -> bool:
-    """Whether a tidy text is mathematics and no sentence."""
-    if not plain or all(character in " .,:;-!?*#" for character in plain):
-        return False
-    if "#" in plain:
-        return False
-    without_text = _NAMED.sub(" ", _TEXT.sub(" ", plain))
-    words = [word for word in _WORD.findall(without_text) if not word.startswith("\\")]
-    return not any((word.isascii() and not _is_product(word)) or not word.isascii() for word in words)
-
-
-def _is_name(word: str) -> bool:
-    """Three capitals and more that are not all letters of choices: ``CAT`` is not ``ACT``."""
-    return word.isupper() and len(word) > 2 and word.isascii() and max(word) > "J"
-
-
-def _is_product(word: str) -> bool:
-    """Letters side by side that are a function, points or a product of variables."""
-    lower = word.lower()
-    if lower in _FUNCTIONS or (word.isupper() and len(word) <= 4 and lower not in _SHORT_WORDS):
-        return True
-    return len(word) <= 3 and word.islower() and lower not in _SHORT_WORDS
-
-
-def _formula(plain: str) -> Formula | None:
-    if not within_bounds(plain):
-        return None
-    plain = with_commands(plain)
-    no_unit: Unit = ()
-    head, unit = plain, no_unit
-    trailing = _TRAILING_UNIT.search(plain)
-    if (
-        trailing
-        and trailing.start() > 0
-        and not _OF_AN_ANGLE.search(plain)
-        and (found := read_unit(trailing[0], True))
-        and found[0] == 1
-    ):
-        head, unit = plain[: trailing.start()].strip(), found[1]
-    return Formula(head or plain, unit)
 
 
 def _several(plain: str, depth: int) -> Items | None:
@@ -270,7 +231,7 @@ def _grid(rows: list[list[str]], depth: int) -> Grid | None:
 
 
 def _bare(text: str) -> str:
-    return _TEXT.sub(lambda found: found["inner"], text)
+    return TEXT.sub(lambda found: found["inner"], text)
 
 
 def _in_words(text: str) -> Words:
@@ -282,4 +243,4 @@ def _words(text: str) -> str:
     plain = re.sub(r"[.,'\"!?*$]+(?=\s|$)|(?<=[ap])\.(?=\s?m)", "", _bare(text).casefold())
     plain = re.sub(r"(?<=[0-9])(?:st|nd|rd|th)\b", "", plain)
     plain = re.sub(r"(?<=[0-9])(?::00)?\s*(?=[ap]m\b)", "", plain)
-    return " ".join(plain.removeprefix("the ").split())
+    return ORDINALS.get(bare := " ".join(_ARTICLE.sub("", plain).split()), bare)

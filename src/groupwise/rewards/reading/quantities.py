@@ -13,6 +13,7 @@ from groupwise.rewards.reading.units import Unit, currency, is_known_unit, read_
 NUMBER_CHARACTERS = 200
 LARGEST_EXPONENT = 100
 LARGEST_POWER = 400
+_HALF = Fraction(1, 2)
 
 _DECIMAL = r"(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)"
 _ATOM = rf"{_DECIMAL}(?:\^-?[0-9]{{1,4}}(?![0-9]))?"
@@ -24,11 +25,12 @@ _OTHER_GROUPS = re.compile(
 _UNDERSCORES = re.compile(r"(?<=[0-9])_(?=[0-9]{3}(?![0-9]))")
 _COMMAS = re.compile(
     r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?![0-9,])"
+    r"|(?P<spaced>[0-9]{1,3}(?: [0-9]{3})+,[0-9]{1,2})(?![0-9,.])"
     r"|(?P<decimal>[0-9]{1,9},(?:[0-9]{1,2}|[0-9]{4,12}))(?![0-9,.])"
 )
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _NUMBER = re.compile(
-    r"(?P<sign>[-+]?)\s*+(?P<currency>(?:US)?[$€£¥₹]?)\s*+(?P<inner>[-+]?)(?:"
+    r"(?P<sign>[-+]?)\s*+(?P<currency>(?:US)?[$€£¥₹]?|(?:USD|EUR|GBP|INR|RMB|CNY|JPY|Rs\.?)(?=\s?[0-9]))\s*+(?P<inner>[-+]?)(?:"
     rf"(?P<whole>[0-9]+)\s++(?:and )?(?P<over>[0-9]+)\s*+/\s*+(?P<under>[0-9]+)"
     rf"|(?P<top>{_ATOM})(?:[eE](?P<exponent>[-+]?[0-9]{{1,3}})(?![0-9])"
     r"|\s*+(?:\\times|\\cdot|\*|x)\s*+10\^(?P<power>-?[0-9]{1,4})(?![0-9])"
@@ -46,24 +48,22 @@ _REPEATING = re.compile(
 )
 """``0.1\\overline{6}``, ``0.1(6)`` and ``0.1666...``."""
 _UNIT_FRACTION = re.compile(
-    r"^\s*\\frac\{\s*+(?:\\(?:text|mathrm)\{\s*+)?([a-zA-Z]{1,12})\s*\}{1,2}\{\s*+(?:\\(?:text|mathrm)\{\s*+)?([a-zA-Z]{1,12})\s*\}{1,2}$"
+    r"^\s*\\frac\{\s*+(?:\\(?:text|mathrm)\{\s*+)?(?P<over>[a-zA-Z]{1,12})\s*\}{1,2}"
+    r"\{\s*+(?:\\(?:text|mathrm)\{\s*+)?(?P<under>[a-zA-Z]{1,12})\s*\}?(?P<power>\^\{?[23]\}?)?\s*\}?$"
 )
-"""``\\frac{m}{s}`` after a number."""
+"""``\\frac{m}{s}`` and ``\\frac{m}{s^2}`` after a number."""
+_ROUNDED = re.compile(r"\s?\\approx(?![a-zA-Z])\s*+(?P<whole>[$€£]?-?[0-9,]{1,20})(?![0-9.,/^])(?P<rest>[^=\\]{0,60})$")
 _NAME = re.compile(
     r"(?P<name>(?:\\(?!text|frac|sqrt|mathbf)[a-zA-Z]+|[a-zA-Z]{1,4}|\\(?:text|mathrm)\{[^{}]{1,40}\})"
     r"(?:_\{?\w{1,8}\}?)?'{0,2}(?:\s*\(\s*-?\w{1,8}\s*\))?)\s*(?:=|\\approx|\\equiv|:=)\s*"
 )
-_MODULUS = re.compile(r"\s?\\pmod\s?(?:\{\s?(?P<many>[0-9]{1,9})\s?\}|(?P<one>[0-9]))$")
+_MODULUS = re.compile(
+    r"\s?(?:\\pmod\s?(?:\{\s?(?P<many>[0-9]{1,9})\s?\}|(?P<one>[0-9]))"
+    r"|\(?(?:\\text\{\s?)?\\?[mb]?mod\s?\}?\s?(?P<plain>[0-9]{1,9})\)?)$"
+)
 _SHORT_SCALE = re.compile(r"(?:(?P<thousand>[kK])|(?P<million>[mM])|(?P<billion>[bB]n?))(?![a-zA-Z])")
 """Letters after an amount of money: ``$1.5K``."""
 _MINUS_LETTERS = re.compile(r"-(?P<letters>[a-z]{1,3})[ .]{0,3}")
-_BASE = re.compile(
-    r"\(?(?P<digits>[0-9]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|\\text\{\s?(?P<word>two|three|eight|ten|sixteen)\s?\})\s?\}?"
-    r"|(?P<number>[0-9]{1,40})\s*+(?:\\text\{\s*+)?\(?\s*+(?:in\s++)?"
-    r"base[ -](?:\}\s*+)?(?P<of>[0-9]{1,2})\s*+\)?\s*+\}?"
-)
-BASE = "base "
-_BASES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,8 @@ class Quantity:
     """``x`` of ``x = 5``."""
     decimals: int = -1
     """Digits after the point, where it is written as a decimal."""
+    whole: Fraction | None = None
+    """What it is where a whole number is asked for: 30 of ``30 out of 50``, 15 of ``14.6 \\approx 15``."""
 
 
 def quantity(text: str, is_loose: bool = False) -> Quantity | None:
@@ -90,6 +92,8 @@ def quantity(text: str, is_loose: bool = False) -> Quantity | None:
         return Quantity(Fraction(text), decimals=len(text.partition(".")[2]))
     if len(text) > NUMBER_CHARACTERS or not any(character.isdigit() or ord(character) > 127 for character in text):
         return None
+    if text.lstrip()[:2] in ("0x", "0X", "0b"):
+        return None  # of another base
     return tidy_quantity(tidy(text), is_loose)
 
 
@@ -106,7 +110,7 @@ def with_other_commas(text: str) -> str | None:
     match = _COMMAS.match(text, len(sign))
     if match is None:
         return None
-    plain = match[0].replace(",", "." if match["decimal"] else "")
+    plain = match[0].replace(" ", "").replace(",", "." if match["decimal"] or match["spaced"] else "")
     return sign + plain + text[match.end() :]
 
 
@@ -119,16 +123,19 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     plain = _arithmetic(text[named.end() :] if named else text)
     if (parts := in_one_unit(without_wrappers(plain))) is not None:
         return Quantity(parts[0], (parts[1],), name=name)
-    plain = share(plain) or plain
+    if rounded := _ROUNDED.search(plain):
+        return _rounded(plain[: rounded.start()], rounded, name)
+    shared = share(plain)
+    plain = shared or plain
     if modulus := _MODULUS.search(plain):
         residue = tidy_quantity(plain[: modulus.start()])
-        said = (f"mod {modulus['many'] or modulus['one']}",)
+        said = (f"mod {modulus['many'] or modulus['one'] or modulus['plain']}",)
         return replace(residue, unit=said, name=name) if residue and not residue.unit else None
     match = _NUMBER.match(plain)
     if match is None:
         return None
     value = _value(match)
-    rest = _UNIT_FRACTION.sub(r" \1/\2", plain[match.end() :])
+    rest = _UNIT_FRACTION.sub(_unit_on_one_line, plain[match.end() :])
     if match["currency"] and (short := _SHORT_SCALE.match(rest)):
         rest = f" {short.lastgroup}{rest[short.end() :]}"
     if value is None or not _may_follow(rest) or _is_difference(rest):
@@ -137,20 +144,27 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     if unit is None:
         return None
     scale, words, percent = unit
-    sign = currency(match["currency"].removeprefix("US"))
+    sign = currency(_currency_sign(match["currency"]))
     top = match["top"] or ""
     is_decimal = not (match["exponent"] or match["power"] or match["bottom"] or match["whole"] or "^" in top)
     decimals = len(top.partition(".")[2]) if is_decimal and scale == 1 else -1
+    if shared is not None:
+        return Quantity(value, name=name, whole=Fraction(match["top"]) if " out" in text else None)
     return Quantity(value * scale, sign + words if sign and words[:1] != sign else words, percent, name, decimals)
 
 
-def in_base(text: str) -> Quantity | None:
-    """``101_2``: its digits, of which the base is the unit; None of any other text."""
-    match = _BASE.fullmatch(text)
-    if match is None:
+def _rounded(before: str, match: re.Match[str], name: str) -> Quantity | None:
+    """``14.6 \\approx 15 people`` as what it is before, and its whole number; None where that is not near."""
+    exact = tidy_quantity(before.rpartition("=")[2].strip())
+    whole = tidy_quantity(match["whole"] + match["rest"])
+    if exact is None or whole is None or exact.value.denominator == 1 or abs(exact.value - whole.value) > _HALF:
         return None
-    base = match["base"] or match["of"] or _BASES[match["word"]]
-    return Quantity(Fraction(match["digits"] or match["number"]), (f"{BASE}{base}",))
+    return replace(whole, value=exact.value, name=name, decimals=-1, whole=whole.value)
+
+
+def _currency_sign(written: str) -> str:
+    """The sign, or the code as it stands among the units: ``usd``."""
+    return written.lower().rstrip(".") if written.isalpha() or written == "Rs." else written.removeprefix("US")
 
 
 def _is_difference(rest: str) -> bool:
@@ -200,6 +214,10 @@ def _repeating(match: re.Match[str]) -> str:
     fixed = int(f"0{match['whole'] or match['whole_'] or match['whole__'] or ''}{places}")
     number = Fraction(int(f"{fixed}{again}") - fixed, (10 ** len(again) - 1) * 10 ** len(places))
     return f"{number.numerator}/{number.denominator}"
+
+
+def _unit_on_one_line(match: re.Match[str]) -> str:
+    return f" {match['over']}/{match['under']}{(match['power'] or '').replace('{', '').replace('}', '')}"
 
 
 def _on_one_line(match: re.Match[str]) -> str:

@@ -4,9 +4,10 @@ answers."""
 from __future__ import annotations
 
 import functools
-import json
+import re
 
 from groupwise.rewards.reading.conventions import math_pieces
+from groupwise.rewards.reading.intervals import bound_in_words
 from groupwise.rewards.reading.notation import ANSWER_CHARACTERS, unescaped, with_western_digits, within_bounds
 from groupwise.rewards.reading.parsing import HALVES_OF_A_DAY, understand
 from groupwise.rewards.reading.quantities import quantity
@@ -14,6 +15,10 @@ from groupwise.rewards.reading.reader import Reader
 from groupwise.rewards.reading.spans import Reference, read_span
 from groupwise.rewards.reading.structure import TEXT_CHARACTERS, without_thinking
 from groupwise.rewards.reading.values import Items, Prose, Words
+from groupwise.values.spelled import structure_of
+
+_DECIMAL_COMMA = re.compile(r"[0-9]{1,9},[0-9]{2}")
+"""``1,22``: two numbers, or one in the writing of most of Europe."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -33,6 +38,8 @@ def read_reference(text: str, several: str = "") -> Reference:
     hashes = "####" in body
     gold = Reference(has_hashes=hashes)
     whole = None if hashes else understand(body, is_marked=False)
+    if whole is not None and _DECIMAL_COMMA.fullmatch(text) and (decimal := quantity(text.replace(",", "."))):
+        return Reference((whole, decimal), text=text)
     if whole is not None and "\\boxed" not in body:
         return Reference((whole,), text=text)
     for _, span in Reader().spans(body):
@@ -40,6 +47,8 @@ def read_reference(text: str, several: str = "") -> Reference:
             return Reference((value,), hashes, text=span.text)
     if whole is not None and not isinstance(whole, Words):
         return Reference((whole,), hashes, text=text)
+    if (bound := bound_in_words(text, "")) and (said := understand(bound)) is not None:
+        return Reference((said,), text=text)
     pieces = math_pieces(body)
     if pieces and within_bounds(body[-ANSWER_CHARACTERS:]):
         return Reference((Prose(body[-ANSWER_CHARACTERS:]),), hashes, text=text)
@@ -54,10 +63,7 @@ def _why(text: str) -> str:
 
 def _json(text: str, several: str) -> Reference | None:
     """A reference that is a JSON list of texts, or an object; None where it is neither."""
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    parsed = structure_of(text)
     if isinstance(parsed, dict) and parsed:
         return Reference(
             why=f"it is an object with {', '.join(map(str, parsed))}; name the field that holds the answer"

@@ -6,14 +6,17 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from groupwise.rewards.reading.conventions import CONVENTIONS, Span, math_pieces, without_fillers, without_shout
 from groupwise.rewards.reading.endings import GOES_ON, is_denied, sign_word
-from groupwise.rewards.reading.number_words import in_digits
-from groupwise.rewards.reading.parsing import is_formula, understand
+from groupwise.rewards.reading.formulas import is_formula
+from groupwise.rewards.reading.intervals import bound_in_words, unknown_of
+from groupwise.rewards.reading.number_words import in_digits, number_in_words
+from groupwise.rewards.reading.parsing import understand
 from groupwise.rewards.reading.quantities import Quantity, quantity, with_other_commas
-from groupwise.rewards.reading.values import Choice, Kind, Value, Words
+from groupwise.rewards.reading.units import UNIT_AFTER
+from groupwise.rewards.reading.values import Choice, Formula, Kind, Value, Words
 
 _DENIAL = re.compile(r"\bnot\b|n't\b|\bnever\b|\bneither\b|\bunknown\b|不是|并非|没有", re.IGNORECASE)
 _NUMBER_IN_PROSE = re.compile(r"(?<![A-Za-z0-9_.,])-?[$€£¥]?(?:[0-9][0-9,]*(?:\.[0-9]+)?|\.[0-9]+)(?:\s?/\s?[0-9]+)?%?")
@@ -24,7 +27,10 @@ _LETTERED = re.compile(
 )
 """``(B) 12``, ``B. Paris``: a choice with its text, and no other choice."""
 _SMALL_LETTER = re.compile(r"[\s*(\[]*+(?P<letter>[a-j])[\s*)\].]*+")
-_AMC = re.compile(r"\s*\$?\\text(?:bf)?\{\s*\((?P<letter>[A-J])\)\s*\}(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])")
+_AMC = re.compile(
+    r"\s*\$?\\text(?:bf)?\{\s*(?:\((?P<letter>[A-J])\)|(?P<bare>[A-J])[.):])\s*\}"
+    r"(?:\\[ ,;!]|~|\s|\\q?quad)*(?=[^\s$])"
+)
 """``\\textbf{(A)}\\ 5``: a choice and what it says."""
 _ONE_TEXT = re.compile(r"\\(?:text|mbox|textbf|textit|textrm)\s?\{(?P<inner>[^{}\n]{1,100})\}\.?")
 _LABEL = re.compile(
@@ -37,13 +43,14 @@ _OTHER_LABEL = re.compile(
 )
 """What follows such a label is no answer: ``\\text{More than: }12``."""
 _OPERATOR = re.compile(r"[\w)}\]]\s?[-+*/^]\s?$")
-_WORD_AFTER = re.compile(r"\s?(?:[\u4e00-\u9fff]{1,6}|[a-zA-Z]{1,14})?")
+_WORD_AFTER = re.compile(rf"\s?{UNIT_AFTER}?")
 
 
 _CLAUSE = re.compile(
     r",\s+(?:car|denn|da)\b|(?:,|(?<!\s))\s+(?:ya que|porque|parce que|weil|так как|потому что"
-    r"|because|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
-    r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
+    r"|because|although|though|whereas|since|not|rather|instead|as|so|which|where|when|given|after|if|who|that|hence|thus|therefore|for|by|using|from|\u2014|--?)\b"
+    r"|(?<!\s)\s*[(\[（](?!\s*-?[0-9a-zA-Z.]+\s*[,)])|(?<!\s)\s+[-\u2013\u2014]{1,3}\s(?!\s?[-0-9($\\])"
+    r"|,\s+(?:i\.e|namely|that is)\b|，|,\s*(?:所以|因为|因此|即)|因为|[\u2014]{1,2}",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(
@@ -64,6 +71,24 @@ class Reference:
 
 def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Value | None:
     """Returns what a span says, for a reference of this kind; None where it cannot be read."""
+    asked = reference.values[0] if reference is not None and reference.values else None
+    if asked is not None and (name := unknown_of(asked)) is not None and (bound := bound_in_words(span.text, name)):
+        return understand(bound)
+    if kind == "formula" and isinstance(asked, Formula) and asked.latex.endswith("!") and span.text.endswith("!"):
+        return understand(span.text, span.is_marked)
+    value = _read_span(span, kind, reference)
+    if isinstance(value, Words) and span.may_be_sentence and kind == "number":
+        if (digits := in_digits(value.text)) and (said := quantity(digits, is_loose=True)) is not None:
+            return said
+        inner = _ONE_TEXT.fullmatch(span.text)
+        sentence = replace(span, text=inner["inner"] if inner else span.text, is_marked=False)
+        if (counted := number_in_words(sentence.text)) and not is_denied(*counted[:2]):
+            return one_number(counted[2], True) or value
+        return _read_span(sentence, kind, reference) or in_prose(sentence.text) or value
+    return value
+
+
+def _read_span(span: Span, kind: Kind, reference: Reference | None) -> Value | None:
     if span.heads and not is_answer(span.text, reference):
         return None
     may_be_list = len({*span.joined}) > 1 and span.is_marked and (kind in ("list", "prose") or span.is_list)
@@ -72,7 +97,7 @@ def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Val
     if kind == "choice" and (match := _LETTERED.match(span.text.strip(" *")) or _SMALL_LETTER.fullmatch(span.text)):
         return Choice(match["letter"].upper())
     if kind == "choice" and (match := _AMC.match(span.text)):
-        return Choice(match["letter"])
+        return Choice(match["letter"] or match["bare"])
     if kind == "number" and not span.is_marked and not span.is_end:
         for part in parts_before_prose(span.text):
             if (found := one_number(without_fillers(part), True, not span.heads)) is not None:
@@ -128,7 +153,8 @@ def candidates(span: Span) -> Iterator[str]:
         if not span.is_marked:
             yield from _shorter(part)
     equals = parts[-1].rfind("=")
-    if not span.is_marked and equals > 0 and parts[-1][equals - 1] not in "<>!:":
+    is_inside = span.is_end and parts[-1].count("$", equals) % 2 == 1
+    if not span.is_marked and equals > 0 and parts[-1][equals - 1] not in "<>!:" and not is_inside:
         yield parts[-1][equals + 1 :]
     if span.is_marked and "\n" in text:
         yield text.rpartition("\n")[2]

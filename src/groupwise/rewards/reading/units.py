@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
+
+from groupwise.rewards.reading.unit_names import COMPOUNDS, KNOWN_UNITS, NAMES
 
 Unit = tuple[str, ...]
 """Words in their one spelling, ``/`` before what stands for "per"; empty: none is named."""
@@ -15,76 +18,27 @@ SCALES = {
     **{"千万": 10**7, "万亿": 10**12},
 }
 WORDS = 5
+_ONE = r"(?:\\?%|\^\\?circ|[a-zA-Zµμ°²³€£Ω]{1,14}(?:\^?\{?-?[23]\}?|[²³])?)"
+UNIT_AFTER = (
+    rf"(?:(?:(?:square|cubic|sq|cu)\.?\s)?{_ONE}(?:\s?[/·⋅]\s?{_ONE}|\sper\s{_ONE}(?:\s(?:squared|cubed))?|-{_ONE}){{0,2}}"
+    r"|[\u4e00-\u9fff]{1,4})"
+)
+"""What may be the unit behind a number in a sentence, as part of a pattern."""
 
-_SPELLINGS = {
-    "dollar": "$ usd dollars bucks us$ 美元 美金",
-    "cent": "cents ¢ 美分",
-    "euro": "€ euros eur 欧元",
-    "pound-sterling": "£ gbp",
-    "yen-or-yuan": "¥ ￥",
-    "yuan": "rmb cny 元 块 元钱 块钱 人民币 yuans",
-    "jiao": "角 毛",
-    "fen": "分钱",
-    "yen": "jpy 日元",
-    "rupee": "₹ rupees rs inr",
-    "mm": "millimeter millimetre millimeters millimetres 毫米",
-    "cm": "centimeter centimetre centimeters centimetres 厘米 公分",
-    "dm": "decimeter decimetre decimeters decimetres 分米",
-    "m": "meter metre meters metres 米",
-    "km": "kilometer kilometre kilometers kilometres 千米 公里",
-    "inch": "inches in. 英寸",
-    "foot": "feet ft 英尺",
-    "yard": "yards yd yds 码",
-    "mile": "miles mi 英里",
-    "hectare": "hectares ha 公顷",
-    "acre": "acres",
-    "mg": "milligram milligrams 毫克",
-    "g": "gram grams gm 克",
-    "kg": "kilogram kilograms kilo kilos kgs 千克 公斤",
-    "tonne": "ton tons tonnes t 吨",
-    "pound": "pounds lb lbs 磅",
-    "ounce": "ounces oz 盎司",
-    "ml": "milliliter millilitre milliliters millilitres mL 毫升",
-    "l": "liter litre liters litres L 升",
-    "gallon": "gallons gal 加仑",
-    "dozen": "dozens 打",
-    "second": "seconds sec secs s 秒 秒钟",
-    "minute": "minutes min mins 分钟",
-    "hour": "hours hr hrs h 小时 个小时 时",
-    "day": "days 天 日",
-    "week": "weeks 周 星期 个星期",
-    "month": "months 月 个月",
-    "year": "years yr yrs 年 岁",
-    "degree": "degrees deg 度 ^\\circ",
-    "radian": "radians rad 弧度",
-    "celsius": "centigrade C 摄氏度",
-    "fahrenheit": "F 华氏度",
-    "n": "newton newtons N 牛",
-    "j": "joule joules J 焦耳 焦",
-    "w": "watt watts W 瓦",
-    "v": "volt volts V 伏",
-    "k": "kelvin K",
-    "hz": "hertz Hz 赫兹",
-    "pa": "pascal pascals Pa 帕",
-    "mol": "mole moles 摩尔",
-}
-KNOWN_UNITS = {
-    word: name
-    for name, words in _SPELLINGS.items()
-    for word in (name, *words.split())
-    if word not in ("n", "j", "w", "v", "k")
-}
-"""Every spelling and the unit's one name."""
-_SPEEDS = {"mph": ("mile", "/", "hour"), **dict.fromkeys(("kph", "kmh", "kmph"), ("km", "/", "hour"))}
 _AMBIGUOUS = {"pound": ("pound-sterling",), "yen-or-yuan": ("yen", "yuan")}
 """Words and signs that mean more than one: ``£5`` is ``5 pounds``, ``¥5`` is ``5 yuan``."""
 _MONEY = frozenset({"dollar", "cent", "euro", "pound-sterling", "yuan", "yen", "yen-or-yuan", "jiao", "fen", "rupee"})
+_REGULAR = frozenset({"day", "week", "month", "year"})
+_OHM = re.compile(r"\\Omega(?![a-zA-Z])\s*+")
+_MICRO = re.compile(r"\\mu(?![a-zA-Z])\s*+")
+_MICRO_APART = re.compile(r"μ\s++(?=[a-zA-Z])")
+_LETTERS = {0x00B5: "μ", 0x2126: "Ω"}
 PERCENT = frozenset({"%", "\\%", "percent", "pct", "percentage", "percents"})
 NOT_A_UNIT_TEXT = """
 and or plus minus times over to x half k b bn below negative not but nor versus vs is are was were
 be if so then because since as by from with than that which who what when where while unless however although
-though quarter third thirds quarters halves point divided multiplied equals equal between either neither also
-therefore out isn wasn aren wrong incorrect pi
+though st nd rd th quarter third thirds quarters halves point multiplied equals equal between either neither also
+therefore out isn wasn aren wrong incorrect pi divided
 """
 NOT_A_UNIT = frozenset(NOT_A_UNIT_TEXT.split())
 _SMALL = frozenset(
@@ -94,7 +48,7 @@ _WRAPPER = re.compile(
     r"\\(?:text|mathrm|mbox|textbf|textrm|mathbf|textit|hbox|operatorname|rm)\s*\{(?P<inner>[^{}]*)\}"
 )
 _WORD = re.compile(
-    r"(?P<word>\^\\circ|[$€£¥₹¢]|[a-zA-Zµμ]+\.?)(?:\^?\{?(?P<power>-?[1-9])\}?)?|(?P<han>[\u4e00-\u9fff]+)(?:\^\{?(?P<cube>[23])\}?)?"
+    r"(?P<word>\^\\circ|[$€£¥₹¢]|[a-zA-ZμΩ]+\.?)(?:\^?\{?(?P<power>-?[1-9])\}?)?|(?P<han>[\u4e00-\u9fff]+)(?:\^\{?(?P<cube>[23])\}?)?"
     r"|(?P<per>/)|(?P<percent>\\?%)|(?P<mille>‰)|(?P<dot>\\cdot|\*)"
 )
 _SCALES_OF_DEGREES = ("celsius", "fahrenheit")
@@ -107,39 +61,79 @@ def read_unit(text: str, is_apart: bool) -> tuple[Fraction, Unit, bool] | None:
     ``5 cm^2``, ``5\\text{ cm}^2``, ``18 dollars per day``, ``3 million``, ``5元``, ``90^\\circ``. ``is_apart`` says
     that a blank stands between: only then is a single letter a unit (``5 m``) and no factor (``5m``).
     """
-    plain = without_wrappers(re.sub(r"\}(?=[0-9])", "} ", text)).replace("per cent", "percent")
-    is_apart = is_apart or plain != text
-    words: list[str] = []
-    scale, percent, power = Fraction(1), False, ""
+    plain = without_wrappers(_with_signs(re.sub(r"\}(?=[0-9])", "} ", text))).replace("per cent", "percent")
+    plain = _MICRO_APART.sub("μ", plain) if "μ" in plain else plain
+    found = _Parts(is_apart=is_apart or plain != text)
     for match in _tokens(plain.rstrip(" .*")):
-        if match is None or len(words) > WORDS + 2:
+        if match is None or len(found.over) + len(found.under) > WORDS + 2 or not found.take(match):
             return None
+    unit = (*found.over, *(("/", *found.under) if found.under else ()))
+    return None if found.power else (found.scale, unit, found.percent)
+
+
+@dataclass
+class _Parts:
+    """What has been read of a unit: its words above and below the line, the scale before them, a power to come."""
+
+    is_apart: bool
+    over: list[str] = field(default_factory=list)
+    under: list[str] = field(default_factory=list)
+    is_under: bool = False
+    scale: Fraction = Fraction(1)
+    percent: bool = False
+    power: str = ""
+
+    def take(self, match: re.Match[str]) -> bool:
+        """Reads one more word or sign, and says whether it may stand there."""
         word = (match["word"] or "").rstrip(".")
-        lower = word.lower()
-        if match["percent"] or lower in PERCENT:
-            percent = True
-        elif match["per"] or lower == "per":
-            words.append("/")
+        if match["percent"] or word.lower() in PERCENT:
+            self.percent = True
+        elif match["per"] or word.lower() == "per":
+            self.is_under = True
+        elif match["dot"]:
+            return bool(self.over)  # elsewhere a factor follows
+        elif match["mille"]:
+            self.scale /= 1000
         elif match["han"]:
             if (han := _chinese(match)) is None:
-                return None
-            scale, words = scale * han[0], words + han[1]
-        elif match["mille"]:
-            scale /= 1000
-        elif lower in SCALES and not words:
-            scale *= SCALES[lower]
+                return False
+            self.scale *= han[0]
+            self._side(False).extend(han[1])
+        elif not self._word(word, match["power"] or ""):
+            return False
+        self.is_apart = True
+        return True
+
+    def _word(self, word: str, power: str) -> bool:
+        lower, side = word.lower(), self._side(False)
+        if lower in SCALES and not self.over:
+            self.scale *= SCALES[lower]
         elif lower in _POWERS:
-            power = _POWERS[lower]
-            if words and lower in ("squared", "cubed"):
-                words[-1], power = f"{words[-1]}^{power}", ""
-        elif lower in _SPEEDS:
-            words += _SPEEDS[lower]
-        elif word and not _is_unit(word, is_apart):
-            return None
-        elif word:
-            words, power = words + _named(_one_spelling(word), match["power"] or power, words), ""
-        is_apart = True
-    return None if power else (scale, tuple(words), percent)
+            self.power = _POWERS[lower]
+            if side and lower in ("squared", "cubed"):
+                side[-1], self.power = f"{side[-1]}^{self.power}", ""
+        elif (several := COMPOUNDS.get(word) or COMPOUNDS.get(lower)) and not power:
+            place = several.index("/") if "/" in several else len(several)
+            side += several[:place]
+            self.under += several[place + 1 :]
+        elif not _is_unit(word, self.is_apart):
+            return False
+        else:
+            exponent = power or self.power
+            side = self._side(exponent.startswith("-"))
+            side += _named(_one_spelling(word), exponent.removeprefix("-"), side)
+            self.power = ""
+        return True
+
+    def _side(self, is_inverse: bool) -> list[str]:
+        return self.under if self.is_under or is_inverse else self.over
+
+
+def _with_signs(text: str) -> str:
+    """``\\Omega`` and ``\\mu`` of LaTeX as letters, of which Unicode has two each, and ``\\cdot`` without braces."""
+    if "\\" in text:
+        text = _OHM.sub("Ω", _MICRO.sub("μ", text)).replace("{\\cdot}", "\\cdot ")
+    return text.translate(_LETTERS)
 
 
 def without_wrappers(text: str) -> str:
@@ -156,12 +150,10 @@ def _chinese(match: re.Match[str]) -> tuple[int, list[str]] | None:
 
 
 def _named(name: str, exponent: str, before: list[str]) -> list[str]:
-    """A word with its power, after those ``before``: ``h^{-1}`` is ``/ h``, and ``degrees Celsius`` is ``celsius``."""
+    """A word with its power, after those ``before``: ``degrees Celsius`` is ``celsius``."""
     if name in _SCALES_OF_DEGREES and before[-1:] == ["degree"]:
         before.pop()
-    per = ["/"] if exponent.startswith("-") and "/" not in before else []
-    exponent = exponent.removeprefix("-1" if exponent == "-1" else "-")
-    return [*per, name + (f"^{exponent}" if exponent else "")]
+    return [name + (f"^{exponent}" if exponent not in ("", "1") else "")]
 
 
 def _tokens(text: str) -> Iterator[re.Match[str] | None]:
@@ -189,11 +181,24 @@ def units_agree(one: Unit, other: Unit) -> bool:
     ):
         return True
     if all(map(_is_known, (*one, *other))):
-        heads = [unit[: unit.index("/")] if "/" in unit else unit for unit in (one, other)]
-        return heads[0] == heads[1] and bool(heads[0]) and heads[0][0] in _MONEY and ("/" in one) != ("/" in other)
+        (over, under), (over_, under_) = (_sides(unit) for unit in (one, other))
+        if over != over_:
+            return False
+        return under == under_ or (not (under and under_) and _goes_without_saying(over, under or under_))
     if any(word[0] > "\u3000" for word in (*one, *other)):
         return one[0].startswith(other[0]) or other[0].startswith(one[0])
     return bool(({*one} & {*other}) - {"/"})
+
+
+def _sides(unit: Unit) -> tuple[Unit, Unit]:
+    """What stands above and below the line, each in one order: ``N m`` is ``m N``."""
+    place = unit.index("/") if "/" in unit else len(unit)
+    return tuple(sorted(unit[:place])), tuple(sorted(unit[place + 1 :]))
+
+
+def _goes_without_saying(over: Unit, under: Unit) -> bool:
+    """Says whether ``per day`` may be left out: of money what it is for, of anything how often it comes."""
+    return bool(over) and (over[0] in _MONEY or set(under) <= _REGULAR)
 
 
 def is_known_unit(text: str) -> bool:
@@ -225,7 +230,7 @@ def _one_spelling(word: str) -> str:
 
 
 def _is_known(word: str) -> bool:
-    return word == "/" or word.partition("^")[0] in _SPELLINGS
+    return word == "/" or word.partition("^")[0] in NAMES
 
 
 def _han(text: str) -> tuple[int, str]:

@@ -77,3 +77,39 @@ def is_plain(value: Value) -> bool:
     if isinstance(value, Grid):
         return all(is_plain(cell) for row in value.rows for cell in row)
     return not isinstance(value, Formula | Prose)
+
+
+def as_item(value: Value) -> object:
+    """Returns plain JSON of a value, for the process that does algebra."""
+    match value:
+        case Quantity():
+            return ["number", _latex(value)]
+        case Formula(latex) | Prose(latex):
+            return ["prose" if isinstance(value, Prose) else "formula", latex]
+        case Words(text):
+            return ["formula" if not any(map(str.isalpha, text)) else "words", text]
+        case Choice(letter):
+            return ["words", letter]
+        case Items((low, high), brackets) if (
+            brackets == RANGE and isinstance(low, Quantity) and isinstance(high, Quantity)
+        ):
+            return ["formula", f"{_latex(low)} - {_latex(high)}"]
+        case Items(items, brackets):
+            return ["items", brackets, [as_item(one) for one in items]]
+    return ["grid", [[as_item(cell) for cell in row] for row in value.rows]]
+
+
+def _latex(value: Quantity) -> str:
+    number = value.value
+    if value.decimals > 0:
+        digits = str(abs(number.numerator * 10**value.decimals // number.denominator)).rjust(value.decimals + 1, "0")
+        plain = f"{'-' if number < 0 else ''}{digits[: -value.decimals]}.{digits[-value.decimals :]}"
+    else:
+        plain = (
+            str(number.numerator)
+            if number.denominator == 1
+            else rf"\frac{{{number.numerator}}}{{{number.denominator}}}"
+        )
+    if value.percent:
+        plain += r"\%"
+    return f"{value.name} = {plain}" if value.name.isalpha() and len(value.name) == 1 else plain
