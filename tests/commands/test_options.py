@@ -56,7 +56,7 @@ def test_one_stage_may_be_named(name):
 
 
 def test_one_stage_named_and_not_is_one_option():
-    with pytest.raises(UserError, match="--grpo.steps 4"):
+    with pytest.raises(UserError, match=r"--grpo\.steps 4"):
         tune(ONE, ["--steps", "3", "--grpo.steps", "4"], "x")
 
 
