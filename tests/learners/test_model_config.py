@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from groupwise.errors import UserError
-from groupwise.learners.loading import load_model, load_tokenizer
-from groupwise.learners.model_config import load_config
+from groupwise.learners.loading import load_config, load_model, load_tokenizer
 from groupwise.learners.shape import shape_of
 
 TEXTS = {

@@ -31,4 +31,4 @@ def _kept(found: re.Match[str]) -> str:
 
 
 def _is_word(sign: str) -> bool:
-    return sign not in BULLETS and unicodedata.category(sign).startswith(KINDS)
+    return sign >= "\u0800" and sign not in BULLETS and unicodedata.category(sign).startswith(KINDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
-from groupwise.learners.model_config import load_config, offline_hint
+from groupwise.learners.model_config import config_of, offline_hint
 from groupwise.learners.safe_files import one_line, refuse_fetched, refuse_infinite
 from groupwise.learners.source import fetched
 from groupwise.learners.stored_dtype import computes_in, narrower_dtype, packed_weight
@@ -33,13 +33,21 @@ def quiet_transformers() -> None:
     logging.disable_progress_bar()
 
 
+def load_config(source: Path | str) -> Any:
+    """Loads the configuration of a model directory or hub name."""
+    name, how = fetched(source)
+    return config_of(source, name, how)
+
+
 def load_tokenizer(source: Path | str) -> Any:
     """Loads the tokenizer of a model directory or hub name."""
     quiet_transformers()
     from transformers import AutoTokenizer
 
     name, how = fetched(source)
-    load_config(source)  # the tokenizer's class is looked up in it, so that its faults would be called the tokenizer's
+    config_of(
+        source, name, how
+    )  # the tokenizer's class is looked up in it, so that its faults would be called the tokenizer's
     with one_line(f"{source}: its tokenizer can't be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(name, **how)
         own = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
@@ -129,7 +137,7 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **
     keep_to_available_threads()
     import_scipy_later()
     name, how = fetched(source)
-    config = load_config(source)
+    config = config_of(source, name, how)
     with one_line(f"{source}: the model can't be loaded", offline_hint()):
         if not Path(name).exists():
             refuse_fetched(name, how)

@@ -14,7 +14,6 @@ from typing import Any
 
 from groupwise.errors import UserError
 from groupwise.learners.safe_files import one_line
-from groupwise.learners.source import fetched
 
 CONFIG = "config.json"
 SIZES = (
@@ -36,10 +35,9 @@ _FIELD = re.compile(r"Field '(?P<name>\w+)' (?:expected (?P<kind>\w+)|with value
 _KINDS = re.compile(r"expected (\w+), got")
 
 
-def load_config(source: Path | str) -> Any:
-    """Loads transformers' configuration of a model directory or hub name. Raises UserError for a config.json that is
-    none, and for an entry that makes no model."""
-    name, how = fetched(source)
+def config_of(source: Path | str, name: str, how: Mapping[str, Any]) -> Any:
+    """Returns transformers' configuration of ``source``, which transformers opens as ``name`` with the options ``how``.
+    Raises UserError for a config.json that is none, and for an entry that makes no model."""
     local = Path(name) / CONFIG
     said = _read(f"{source}: {CONFIG}", local) if local.is_file() else {}
     from transformers import AutoConfig
