@@ -110,7 +110,7 @@ def test_an_interrupted_command_exits_with_130(capsys, monkeypatch):
     assert capsys.readouterr().err == "groupwise methods: interrupted\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["methods"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
 def test_output_without_room_is_one_line(arguments):
     """A disk that is full, which Python would find when the process ends, and a reader that has gone."""
     command = [sys.executable, "-m", "groupwise.cli", *arguments]
