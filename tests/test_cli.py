@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -110,6 +111,21 @@ def test_an_interrupted_command_exits_with_130(capsys, monkeypatch):
     monkeypatch.setattr(methods, "execute", interrupted)
     assert main(["methods"]) == 130
     assert capsys.readouterr().err == "groupwise methods: interrupted\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_output_without_room_is_one_line(arguments):
+    """A disk that is full, which Python would find when the process ends, and a reader that has gone."""
+    command = [sys.executable, "-m", "groupwise.cli", *arguments]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=1200)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"groupwise {arguments[0]}: what it prints can't be written (No space left")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, check=False, timeout=1200)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch):

@@ -79,9 +79,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Exit codes: 0 done, 1 a fault of ours (with a traceback), 2 something the user can mend, 130
     interrupted."""
     from groupwise.output.encoding import standard_streams_write_any_letter
+    from groupwise.output.standard import abandon, write_out
 
     standard_streams_write_any_letter()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _answer(arguments)
+        write_out()
+        return code
+    except OSError as error:
+        abandon()
+        if isinstance(error, BrokenPipeError):
+            return 0
+        return _say_unwritable(error, arguments)
+
+
+def _answer(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help(), end="")
         return 0
@@ -91,6 +104,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"groupwise {__version__}")
         return 0
     return _run_command(arguments[0], arguments[1:])
+
+
+def _say_unwritable(error: OSError, arguments: list[str]) -> int:
+    """Says in a line what a user mends by writing elsewhere, and raises whatever else it is. What is printed goes to no
+    file that has a name here."""
+    from groupwise.output.printable import visible
+
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if error.errno not in UNWRITABLE or (error.filename is None and not full):
+        raise error
+    program = " ".join(["groupwise", *arguments[:1]])
+    why = f"{error.filename}: {error.strerror}; choose another place"
+    if error.filename is None:
+        why = f"what it prints can't be written ({error.strerror}); make room there, or print to another place"
+    print(visible(f"{program}: {why}"), file=sys.stderr)
+    return 2
 
 
 def _help() -> str:
@@ -121,13 +150,6 @@ def _run_command(name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"groupwise {name}: interrupted", file=sys.stderr)
         return 130
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            return 0
-        if error.errno not in UNWRITABLE or error.filename is None:
-            raise
-        print(visible(f"groupwise {name}: {error.filename}: {error.strerror}; choose another place"), file=sys.stderr)
-        return 2
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import shutil
@@ -111,6 +112,19 @@ def test_a_model_is_copied_whole_and_an_adapter_alone(
     export("--model", str(tmp_path / "model"), "--fresh")
     export("--metrics", str(tmp_path / "m.csv"))
     assert (tmp_path / "m.csv").read_text().splitlines() == ["stage,step,reward", "grpo,1,0.5", "grpo,2,1.0"]
+
+
+def test_a_full_disk_is_one_line_that_names_the_place(
+    export: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*paths: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copy2", full)
+    told = export("--model", str(tmp_path / "model"), code=2)
+    assert told.startswith(f"groupwise export: {tmp_path / 'model'}: could not be written, the disk is full; ")
+    assert told.count("\n") == 1
+    assert not list(tmp_path.glob("*model*"))
 
 
 def test_what_cannot_be_exported_is_named(export: Callable[..., str], run: Path, tmp_path: Path) -> None:

@@ -49,6 +49,23 @@ def test_one_stage_needs_no_name():
     assert tuned.stages[0].algorithm.kl.estimator == "k2"
 
 
+@pytest.mark.parametrize("name", ["grpo.steps", "grpo.group_size", "grpo.algorithm.source.group_size", "grpo.lr"])
+def test_one_stage_may_be_named(name):
+    short = name.removeprefix("grpo.")
+    assert tune(ONE, [f"--{name}", "3"], "x") == tune(ONE, [f"--{short}", "3"], "x") != ONE
+
+
+def test_one_stage_named_and_not_is_one_option():
+    with pytest.raises(UserError, match=r"--grpo\.steps 4"):
+        tune(ONE, ["--steps", "3", "--grpo.steps", "4"], "x")
+
+
+@pytest.mark.parametrize("name", ["grpo.seed", "grpo.learner.lora.rank", "grpo.problems", "sft.steps"])
+def test_what_is_not_of_the_one_stage_does_not_have_its_name(name):
+    with pytest.raises(UserError, match=f"unknown option --{name}"):
+        tune(ONE, [f"--{name}", "3"], "x")
+
+
 def test_what_is_not_a_stage():
     options = ["--seed", "5", "--learner.betas", "0.8", "0.9", "--learner.tokens-per-micro-batch", "100"]
     tuned = tune(TWO, [*options, "--evaluation.problems", "9", "--engine.max_rows", "2"], "x")

@@ -26,6 +26,7 @@ from groupwise.corpus.mathml import DEEPEST, latex_of
         ("<mover><mi>x</mi><mo>¯</mo></mover>", r"\bar{x}"),
         ("<mover><mi>v</mi><mo>→</mo></mover>", r"\vec{v}"),
         ("<mtext>if </mtext><mi>x</mi>", r"\text{if} x"),
+        ("<mtext>a $ of 5 % &amp; b_1</mtext>", r"\text{a \$ of 5 \% \& b\_1}"),
         ("<mi mathvariant='bold'>v</mi>", r"\mathbf{v}"),
         ("<mi mathvariant='double-struck'>R</mi>", r"\mathbb{R}"),
         ("<mtable><mtr><mtd><mn>1</mn></mtd><mtd><mn>0</mn></mtd></mtr><mtr><mtd><mn>0</mn></mtd><mtd><mn>1</mn></mtd>"

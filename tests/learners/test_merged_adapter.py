@@ -41,6 +41,20 @@ def test_it_says_what_the_merged_model_says(adapter: Path, capsys: pytest.Captur
     assert "once" not in capsys.readouterr().err
 
 
+def test_merging_warns_of_nothing(adapter: Path, recwarn: pytest.WarningsRecorder) -> None:
+    check_model(adapter)
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_a_fault_of_the_base_is_not_the_adapters(adapter: Path, tiny_model: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    (base / "config.json").write_text(json.dumps({"model_type": "lllama"}))
+    text = (adapter / "adapter_config.json").read_text()
+    (adapter / "adapter_config.json").write_text(json.dumps(json.loads(text) | {"base_model_name_or_path": str(base)}))
+    with pytest.raises(UserError, match=r"base: config\.json: model_type is 'lllama'.*perhaps you meant llama"):
+        check_model(adapter)
+
+
 def test_another_adapter_of_the_same_name_is_made_anew(adapter: Path, tmp_path: Path) -> None:
     first = check_model(adapter)
     text = (adapter / "adapter_config.json").read_text()

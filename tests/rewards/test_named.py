@@ -136,13 +136,20 @@ def test_a_function_in_a_module(
         ("{folder}/rewardz.py:shorter", r"there is no file .*rewardz\.py, perhaps you meant 'rewards\.py'"),
         ("{folder}/rewards.py:shorted", "has no 'shorted', perhaps you meant 'shorter'"),
         ("{folder}/rewards.py:number", "must be a function, not 3"),
-        ("{folder}/rewards.py", "unknown reward .*:function"),
+        (
+            "{folder}/rewards.py",
+            r"expected the name of a function behind the file, such as .*/rewards\.py:\w+; it has ",
+        ),
+        ("{folder}/rewards.py:", r"expected the name of a function behind the file"),
+        ("{folder}/rewardz.py", r"there is no file .*rewardz\.py, perhaps you meant 'rewards\.py'"),
+        ("{folder}/none.py", r"such as .*/none\.py:score; it has none"),
         ("{folder}/broken.py:f", "broken.py raised ZeroDivisionError"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_is_near(spec: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "rewards.py").write_text(SOURCE, encoding="utf-8")
     (tmp_path / "broken.py").write_text("1 / 0", encoding="utf-8")
+    (tmp_path / "none.py").write_text("number = 3", encoding="utf-8")
     with pytest.raises(UserError, match=message):
         by_name(spec.format(folder=tmp_path))
 

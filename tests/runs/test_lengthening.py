@@ -95,11 +95,11 @@ def test_a_finished_run_made_longer_is_the_longer_run(out: Path, long: Path) -> 
     outcome = gw.run(with_last(steps=9), out, sinks=[notes])
     assert not outcome.already_finished
     same(out, long)
-    assert "goes on with stages.1.steps: 9 (there: 4)" in notes.heard
+    assert "goes on with grpo.steps: 9 (there: 4)" in notes.heard
     record = json.loads((out / "run.json").read_text())
     assert record["recipe"]["stages"][1]["steps"] == 9
     assert record["stages"] == [{"name": "sft", "steps": 3}, {"name": "grpo", "steps": 9}]
-    assert [change["options"] for change in record["changes"]] == [["stages.1.steps: 9 (there: 4)"]]
+    assert [change["options"] for change in record["changes"]] == [["grpo.steps: 9 (there: 4)"]]
     assert record["recipe_sha256"] == json.loads((long / "run.json").read_text())["recipe_sha256"]
     assert gw.run(with_last(steps=9), out, sinks=[]).already_finished
 
@@ -158,7 +158,7 @@ def test_twice_and_with_other_cadences(out: Path, long: Path) -> None:
 def test_a_stopped_run_may_end_earlier_or_later(tmp_path: Path, long: Path) -> None:
     with pytest.raises(PowerCut):
         gw.run(with_last(steps=7), tmp_path / "run", sinks=[Notes(breaks_at=5)])
-    with pytest.raises(UserError, match=r"stages\.1\.steps: 2 \(there: 7\): 3 steps are taken already"):
+    with pytest.raises(UserError, match=r"grpo\.steps: 2 \(there: 7\): 3 steps are taken already"):
         ran(with_last(steps=2), tmp_path / "run")
     same(ran(with_last(steps=9), tmp_path / "run"), long)
 
@@ -200,10 +200,10 @@ def test_a_falling_schedule_needs_its_own_length(tmp_path: Path, schedule: Any) 
 
 REFUSED: list[tuple[gw.Run, str]] = [
     (replace(RECIPE, seed=1), r"seed: 1 \(there: 0\): every sample and every order of rows follows from it"),
-    (with_last(steps=3), r"stages\.1\.steps: 3 \(there: 4\): 4 steps are taken already"),
+    (with_last(steps=3), r"grpo\.steps: 3 \(there: 4\): 4 steps are taken already"),
     (with_last(learning_rate=0.1), r"learning_rate: 0\.1 \(there: 0\.005\): the steps already taken were made with it"),
     (with_last(prompts_per_step=2), "prompts_per_step"),
-    (with_last(task=replace(TASK, train=ROWS[:4])), r"stages\.1\.task.*of these rows, rewards and prompts"),
+    (with_last(task=replace(TASK, train=ROWS[:4])), r"grpo\.task.*of these rows, rewards and prompts"),
     (replace(RECIPE, learner=gw.Local(device="cpu", threads=2)), r"learner\.threads: .*another rounds otherwise"),
     (replace(RECIPE, stages=(replace(SFT, steps=5), RL)), "the stage after it begins with the model that it left"),
     (replace(RECIPE, stages=(*RECIPE.stages, replace(RL, name="more"))), "a stage more or less is another run"),

@@ -226,7 +226,7 @@ def test_another_seed_is_another_run(straight: tuple[Path, gw.Outcome], tmp_path
 def test_another_recipe_in_the_same_directory_is_refused(straight: tuple[Path, gw.Outcome]) -> None:
     before = (straight[0] / "run.json").read_text()
     other = replace(RECIPE, stages=(RECIPE.stages[0], replace(RECIPE.stages[1], learning_rate=0.5)))
-    with pytest.raises(gw.UserError, match=r"stages\.1\.learning_rate: 0\.5 \(there: 0\.01\)"):
+    with pytest.raises(gw.UserError, match=r"second\.learning_rate: 0\.5 \(there: 0\.01\)"):
         gw.run(other, straight[0], sinks=[])
     assert (straight[0] / "run.json").read_text() == before
 

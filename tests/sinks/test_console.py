@@ -8,6 +8,7 @@ from rich.console import Console
 
 from groupwise.output.sample_completions import SampleCompletion
 from groupwise.sinks.console import PLAIN_WIDTH, Terminal, clock
+from groupwise.sinks.step_lines import StepTable
 
 
 def plain(width: int = 200) -> tuple[Terminal, io.StringIO]:
@@ -198,6 +199,13 @@ def test_each_reward_is_shown_where_there_are_several() -> None:
     assert columns(several) == ["s reward answer form kl", "1/5 0.450 0.250 1.000 0.1000"]
     hostile = {"rewards/\x1b[31m\nred/mean": 0.0, "rewards/" + "n" * 40 + "z/mean": 1.0}
     assert columns(hostile) == ["s ␛[31m red nnnnnnn…nnnnnnnz", "1/5 0.000 1.000"]
+
+
+def test_a_reward_called_as_a_column_is_called_reward() -> None:
+    """``--reward 'length:8*0.2'`` beside the column of completions' lengths."""
+    table = StepTable("grpo", 1)
+    table.add({"rewards/length/mean": -1.0, "rewards/math/mean": 0.5, "completions/mean_length": 8.0})
+    assert sorted(table.titles.values()) == ["length", "length reward", "math"]
 
 
 def test_a_huge_number_is_short_and_the_column_widens() -> None:

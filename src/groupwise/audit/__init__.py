@@ -185,7 +185,7 @@ def audit(
             "--answer_column, --output_column and --label_column"
         )
     tried = _asking(reward, limit_seconds, on_kind, written)
-    form, findings = _constructed(answered, tried, correct_at)
+    form, findings = _constructed(reward.name, answered, tried, correct_at)
     known = [cases for cases in _graded_cases(graded) if cases]
     return Audit(
         reward=reward.name,
@@ -207,10 +207,12 @@ def _asking(reward: Reward, limit_seconds: float, on_kind: Progress, written: Wr
     return tried
 
 
-def _constructed(answered: Sequence[Example], tried: Tried, correct_at: float) -> tuple[str, tuple[Finding, ...]]:
+def _constructed(
+    name: str, answered: Sequence[Example], tried: Tried, correct_at: float
+) -> tuple[str, tuple[Finding, ...]]:
     """The form in which the reward reads right answers, and what it says of right ones, then of all others."""
     verdicts = {form: tried(cases) for form in FORMS if (cases := right_cases(answered, form, "any"))}
-    _refuse_misuse(verdicts)
+    _refuse_misuse(name, verdicts)
     form = _best_form(verdicts, correct_at)
     findings = [
         _finding(right_cases(answered, each, "full" if each == form else "any"), said, correct_at)
@@ -221,11 +223,11 @@ def _constructed(answered: Sequence[Example], tried: Tried, correct_at: float) -
     return form, tuple(findings)
 
 
-def _refuse_misuse(verdicts: Mapping[str, Sequence[Verdict]]) -> None:
+def _refuse_misuse(name: str, verdicts: Mapping[str, Sequence[Verdict]]) -> None:
     """A reward that raises on every right answer was not made for such rows: that is for its user to mend."""
     found = [verdict for own in verdicts.values() for verdict in own]
     if found and all(verdict.status in ("raised", "failed") for verdict in found):
-        raise UserError(found[0].reason)
+        raise UserError(f"the reward {name} scored no right answer: it {found[0].reason}")
 
 
 def _best_form(verdicts: Mapping[str, Sequence[Verdict]], correct_at: float) -> str:

@@ -49,6 +49,10 @@ class OptionNames:
     """The full names of all options of a recipe, without dashes."""
 
     full: Sequence[str]
+    stage: str = ""
+    """The name of the only stage, which may stand before its options; where there are several it is part of them."""
+    of_run: Sequence[str] = ()
+    """First parts of names that are the run's and no stage's."""
 
     def find(self, name: str) -> list[str]:
         """The full names of what ``name`` sets: one, or sampling's and evaluation's together; none where there is no
@@ -65,6 +69,13 @@ class OptionNames:
 
     def candidates(self, name: str) -> list[str]:
         """The full names of every option that ``name`` could mean."""
+        found = self._candidates(name)
+        if not found and self.stage and name.startswith(f"{self.stage}."):
+            alone = self._candidates(name.removeprefix(f"{self.stage}."))
+            return [option for option in alone if option.partition(".")[0] not in self.of_run]
+        return found
+
+    def _candidates(self, name: str) -> list[str]:
         if name in self.full:
             return [name]
         found = self._with_ending(name)

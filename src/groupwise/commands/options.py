@@ -75,7 +75,8 @@ class Options:
             for name in action.option_strings
             if name not in ("-h", "--help")
         }
-        self.names = OptionNames(list(self.actions))
+        stage = recipe.stages[0].name if len(recipe.stages) == 1 else ""
+        self.names = OptionNames(list(self.actions), stage, [option.name for option in fields(recipe)])
 
     def settle(self, line: Sequence[Flag], file: Sequence[Flag], others: Sequence[str] = ()) -> dict[str, Flag]:
         """Says which flag sets each option, by the option's full name: the command line's before the file's."""

@@ -8,11 +8,14 @@ from typing import Annotated
 
 from groupwise.corpus.charsets import decoded
 from groupwise.corpus.formulas import Formulas, shown_twice, with_latex
+from groupwise.corpus.lone_signs import with_lone_signs
 
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\xad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 """What is neither seen nor a part of any word: controls, soft hyphens, spaces of no width, marks of direction."""
+READINGS = ("rt", "rp", "rtc")
+"""How East Asian words are said, in small letters above them: said again in the middle of the word."""
 BLANK_LINES = re.compile(r"\n\s*\n\s*")
 
 
@@ -47,10 +50,12 @@ def text_of(body: bytes, charset: str, extract: Extract) -> Text:
 
     count = Formulas()
     page = CONTROL.sub("", decoded(body, charset))
-    twice = shown_twice(page) if extract.formulas else None
+    skipped = [*((extract.formulas and shown_twice(page)) or ()), *(READINGS if "<rt" in page or "<RT" in page else ())]
     if extract.formulas:
         page = with_latex(page, count)
-    text = extract_plain_text(page, main_content=extract.main, alt_texts=False, skip_elements=twice)
+    if extract.main:
+        page = with_lone_signs(page)
+    text = extract_plain_text(page, main_content=extract.main, alt_texts=False, skip_elements=skipped or None)
     text = BLANK_LINES.sub("\n\n", CONTROL.sub("", text)).strip()
     language, _ = detect_fast(text[:5000]) if text else ("", 0)
     return Text(text, language, count.seen, count.kept)

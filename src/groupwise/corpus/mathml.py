@@ -95,6 +95,8 @@ def _close(stack: list[Element], name: str) -> None:
             return
 
 
+SPECIAL, ESCAPED = re.compile(r"(?<!\\)[$%#&_]"), r"\\\g<0>"
+"""Signs that mean something else in LaTeX, in text too: a dollar would end the formula."""
 LEAVES = {"mi", "mn", "mo", "mtext", "ms"}
 
 
@@ -133,7 +135,7 @@ def _leaf(name: str, text: str, element: Element) -> str:
     if not text:
         return " " if name == "mtext" else ""
     if name in ("mtext", "ms"):
-        return f"\\text{{{text}}}" if re.search(r"[^\W\d_]", text) else _symbols(text)
+        return f"\\text{{{SPECIAL.sub(ESCAPED, text)}}}" if re.search(r"[^\W\d_]", text) else _symbols(text)
     if name == "mi" and text in FUNCTIONS:
         return f"\\{text}"
     variant = VARIANTS.get(element.attribute("mathvariant"), "")

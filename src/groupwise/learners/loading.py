@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.learners.model_config import config_of, offline_hint
 from groupwise.learners.safe_files import one_line, refuse_fetched, refuse_infinite
 from groupwise.learners.source import fetched
 from groupwise.learners.stored_dtype import computes_in, narrower_dtype, packed_weight
@@ -33,12 +33,21 @@ def quiet_transformers() -> None:
     logging.disable_progress_bar()
 
 
+def load_config(source: Path | str) -> Any:
+    """Loads the configuration of a model directory or hub name."""
+    name, how = fetched(source)
+    return config_of(source, name, how)
+
+
 def load_tokenizer(source: Path | str) -> Any:
     """Loads the tokenizer of a model directory or hub name."""
     quiet_transformers()
     from transformers import AutoTokenizer
 
     name, how = fetched(source)
+    config_of(
+        source, name, how
+    )  # the tokenizer's class is looked up in it, so that its faults would be called the tokenizer's
     with one_line(f"{source}: its tokenizer can't be loaded"):
         tokenizer = AutoTokenizer.from_pretrained(name, **how)
         own = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
@@ -51,12 +60,18 @@ def load_model(source: Path | str, dtype: str = "float32", device: str = "cpu", 
     """A causal LM in evaluation mode (no dropout), its parameters in ``dtype``. ``mapped``: they stay in files
     until they are read, in the files' dtype where that one has fewer digits, whatever the device. Raises UserError for
     a scorer."""
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
 
     kind = scorer_kind(source)
     if kind:
         raise UserError(
             f"{source}: holds a scorer ({kind}), which says nothing of next tokens; expected a causal language model"
+        )
+    config = load_config(source)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UserError(
+            f"{source}: config.json: model_type is {config.model_type!r}, which is no causal language model in "
+            "transformers; expected one, such as llama or qwen3"
         )
     model, lost = _from_pretrained(AutoModelForCausalLM, source, dtype, mapped)
     _refuse_lost(source, lost, "a complete causal language model")
@@ -93,13 +108,11 @@ def load_scorer(
     ``source`` is such a classifier, or a causal LM, whose trunk it then is. Where transformers has no classifier of an
     architecture, it has one of ours. Raises UserError where the architecture has no trunk by itself.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoModelForSequenceClassification
 
     from groupwise.learners.scorer_class import add_class
 
-    name, how = fetched(source)
-    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
-        add_class(AutoConfig.from_pretrained(name, **how))
+    add_class(load_config(source))
     new = not scorer_kind(source)
     model, lost = _from_pretrained(AutoModelForSequenceClassification, source, dtype, mapped, num_labels=1)
     _refuse_lost(source, [name for name in lost if not (new and name == HEAD)], "a causal language model or a scorer")
@@ -109,19 +122,14 @@ def load_scorer(
 def scorer_kind(source: Path | str) -> str:
     """The architecture that a directory or hub name holds where it is a sequence classifier's, else empty."""
     quiet_transformers()
-    from transformers import AutoConfig
-
-    name, how = fetched(source)
-    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
-        architectures = AutoConfig.from_pretrained(name, **how).architectures or []
-        return next((kind for kind in architectures if kind.endswith("ForSequenceClassification")), "")
+    architectures = load_config(source).architectures or []
+    return next((str(kind) for kind in architectures if str(kind).endswith("ForSequenceClassification")), "")
 
 
 def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **options: Any) -> tuple[Any, list[str]]:
     """The model, and the names of the parameters that have no weights. ``mapped``: as of ``load_model``."""
     quiet_transformers()
     import torch
-    from transformers import AutoConfig
 
     from groupwise.kernels.tile_threads import keep_to_available_threads
     from groupwise.learners.scipy_later import import_scipy_later
@@ -129,11 +137,12 @@ def _from_pretrained(kind: Any, source: Path | str, dtype: str, mapped: bool, **
     keep_to_available_threads()
     import_scipy_later()
     name, how = fetched(source)
-    with one_line(f"{source}: the model can't be loaded", _offline_hint()):
+    config = config_of(source, name, how)
+    with one_line(f"{source}: the model can't be loaded", offline_hint()):
         if not Path(name).exists():
             refuse_fetched(name, how)
         _refuse_generation(source, Path(name) / "generation_config.json")
-        _refuse_quantised(source, Path(name), AutoConfig.from_pretrained(name, **how))
+        _refuse_quantised(source, Path(name), config)
         if dtype == "float64":
             options |= {"experts_implementation": "eager"}  # transformers' other ways with experts take no doubles
         stored = narrower_dtype(Path(name), dtype) if mapped else ""
@@ -262,10 +271,6 @@ def generation_stops(model: Any) -> tuple[int, ...]:
     """Returns ``eos_token_id`` of the generation config, one or several."""
     ends = model.generation_config.eos_token_id if model.generation_config is not None else None
     return tuple(ends) if isinstance(ends, list) else () if ends is None else (int(ends),)
-
-
-def _offline_hint() -> str:
-    return " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0") else ""
 
 
 def context_of(model: Any, tokenizer: Any) -> int:

@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.learners.model_config import config_of
 from groupwise.learners.safe_files import one_line, refuse_fetched
 from groupwise.output.printable import visible
 from groupwise.storage.atomic import complete_directory
@@ -56,7 +58,9 @@ def _write(adapter: Path, base: str, how: Mapping[str, Any], kept: Path) -> None
     except ImportError as error:
         raise UserError(f"{adapter}: an adapter needs peft; pip install 'groupwise[lora]'") from error
     _refuse_kind(adapter)
-    with one_line(f"{adapter}: the adapter can't be put into {base}"):
+    config_of(base, base, how)  # its faults are not the adapter's
+    with one_line(f"{adapter}: the adapter can't be put into {base}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a name that is to go
         if not Path(base).exists():
             refuse_fetched(base, how)
         model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, use_safetensors=True, **how)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from groupwise.errors import UserError
+from groupwise.learners.model_config import config_of
 from groupwise.learners.safe_files import one_line
 from groupwise.learners.source import fetched
 
@@ -105,8 +106,6 @@ def _middle(numbers: Mapping[str, Any], otherwise: int) -> int:
 def shape_of(source: Path | str) -> Shape:
     """The shape of the model in a directory or of a hub name, of which only the configuration is read. Raises UserError
     where there is none."""
-    from transformers import AutoConfig
-
     name, how = fetched(source)
     with one_line(f"{source}: no configuration of a model to reckon with"):
-        return Shape.of(AutoConfig.from_pretrained(name, **how))
+        return Shape.of(config_of(source, name, how))

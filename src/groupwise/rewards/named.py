@@ -15,7 +15,7 @@ from dataclasses import replace
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from groupwise.errors import UserError
 from groupwise.protocols import Reward
@@ -112,6 +112,8 @@ def _named(spec: str) -> Reward:
         scorers = " or ".join(f"{kind}:{model or spec}" for kind in SCORERS)
         raise UserError(f"unknown reward '{spec}': for a reward model's directory expected {scorers}")
     source, _, name = spec.rpartition(":")
+    if spec.removesuffix(":").endswith(".py"):
+        _refuse_file_alone(spec.removesuffix(":"), spec)
     if not source or not name:
         if spec.endswith(".py"):
             raise UserError(f"unknown reward '{spec}': it names no function; expected {spec}:function")
@@ -120,6 +122,16 @@ def _named(spec: str) -> Reward:
     if not hasattr(module, name):
         raise UserError(f"{source} has no '{name}'{_suggestion(name, _functions(module))} (from the reward '{spec}')")
     return as_reward(getattr(module, name))
+
+
+def _refuse_file_alone(source: str, spec: str) -> NoReturn:
+    """Raises UserError for a file without the name of a function, with the names that it has."""
+    names = _functions(_load(source, spec))
+    there = f"it has {', '.join(names)}" if names else "it has none"
+    raise UserError(
+        f"reward '{spec}': expected the name of a function behind the file, such as "
+        f"{source}:{names[0] if names else 'score'}; {there}"
+    )
 
 
 def _scorer(spec: str, kind: Kind, words: str) -> Reward:

@@ -78,7 +78,8 @@ def accepted(place: RunFiles, ours: Recipe, theirs: Recipe) -> Changes:
     refused: list[str] = []
     lengthened: list[str] = []
     paths = [path for path, _, _ in parts_that_differ(ours, theirs)]
-    for path, words in zip(paths, differences(ours, theirs), strict=True):
+    said = [_with_stage(words, theirs) for words in differences(ours, theirs)]
+    for path, words in zip(paths, said, strict=True):
         found = _Option(place, ours, theirs, path)
         why = found.refusal()
         refused += [f"{words}: {why}"] if why else []
@@ -90,7 +91,12 @@ def accepted(place: RunFiles, ours: Recipe, theirs: Recipe) -> Changes:
             "another --out, or start over with --fresh"
         )
     anew = any(path.startswith("evaluation.") and path not in QUICK for path in paths)
-    return Changes(tuple(differences(ours, theirs)), lengthened[0] if lengthened else "", anew)
+    return Changes(tuple(said), lengthened[0] if lengthened else "", anew)
+
+
+def _with_stage(words: str, theirs: Recipe) -> str:
+    """Calls an option of a stage by the stage's name, as the command line does, and not by its place."""
+    return re.sub(r"^stages\.(\d+)\.", lambda found: f"{theirs['stages'][int(found[1])]['name']}.", words)
 
 
 class _Option:

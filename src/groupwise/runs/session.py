@@ -247,9 +247,9 @@ class Session:
                 progress = Progress.of({name: value for name, value in load_progress(resumed).items() if name != BEST})
                 restore_pending(algorithm.source, context, progress.position, resumed, progress.pending)
                 resume.record_resumption(self.place, stage.name, progress.step)
-        told = [stage.task.source] if stage.task.source else []
-        told.append(f"the model sees {shown_prompt(context.renderer, stage.task)}")
-        self.sink.note(f"{stage.name}: {'; '.join(told)}")
+        said = "" if stage.task.environment is None else ", with what the environment says first in it"
+        shown = f"the model sees {shown_prompt(context.renderer, stage.task)}{said}"
+        self.sink.note(f"{stage.name}: {'; '.join(filter(None, (stage.task.source, shown)))}")
         if tried := rehearse(stage, context, learner.memory, self.recipe.learner.tokens_per_micro_batch):
             self.sink.note(f"{stage.name}: {tried}")
         if not resumed and learner.policy:

@@ -138,7 +138,9 @@ def _each_reward(values: Mapping[str, float]) -> dict[str, tuple[str, str]]:
     means = [name for name in means if name != "rewards/mean"]
     if len(means) < 2:
         return {}
-    return {name: (_title(name.removeprefix("rewards/").removesuffix("/mean")), "{:.3f}") for name in means}
+    titles = {name: _title(name.removeprefix("rewards/").removesuffix("/mean")) for name in means}
+    taken = {title for title, _ in COLUMNS.values()}
+    return {name: (f"{title} reward" if title in taken else title, "{:.3f}") for name, title in titles.items()}
 
 
 def _title(name: str) -> str:

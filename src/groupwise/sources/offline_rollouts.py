@@ -134,7 +134,8 @@ def fitting_prompts(source: Gatherer, context: DrawContext) -> tuple[dict[int, P
     rows, asked = rows_of(context), chosen_rows(source, context)
     prompts = dict(zip(asked, prompts_of(context, [(rows[row], row) for row in asked]), strict=True))
     fitting = {row: each for row, each in prompts.items() if each is not None and _has_room(source, context, each)}
-    refuse_nothing(len(fitting), context)
+    lengths = [longest(each) for each in prompts.values() if each is not None]
+    refuse_nothing(len(fitting), context, prompts=lengths, completion=source.max_completion_tokens)
     return fitting, len(prompts) - len(fitting)
 
 

@@ -155,7 +155,8 @@ class OnPolicy(Source):
     def next_prompts(self, context: DrawContext, taken: int, wanted: int) -> tuple[dict[int, Prompt], int, int]:
         """Returns prompts by their place in the stream, how many of it are taken then, and how many did not fit."""
         prompts: dict[int, Prompt] = {}
-        too_long, unbegun, stream = 0, 0, prompt_stream(context, taken)
+        unbegun, stream = 0, prompt_stream(context, taken)
+        too_long: list[int] = []
         while rows := list(islice(stream, wanted - len(prompts))):
             taken = rows[-1][1] + 1
             for (example, number), prompt in zip(rows, prompts_of(context, rows), strict=True):
@@ -165,10 +166,10 @@ class OnPolicy(Source):
                 if has_room(context, example, longest(prompt) + self.max_completion_tokens):
                     prompts[number] = prompt
                 else:
-                    too_long += 1
+                    too_long.append(longest(prompt))
         faults = f"{counted(unbegun, 'environment')} did not begin" if unbegun else ""
-        refuse_nothing(len(prompts), context, faults)
-        return prompts, taken, too_long
+        refuse_nothing(len(prompts), context, faults, prompts=too_long, completion=self.max_completion_tokens)
+        return prompts, taken, len(too_long)
 
     def _groups(self, context: DrawContext, sampler: Sampler, places: dict[int, Prompt]) -> list[Group]:
         """Samples and scores one group for each prompt."""

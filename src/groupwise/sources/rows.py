@@ -151,9 +151,16 @@ def refuse_if_asked(context: DrawContext, example: Example, needed: int) -> None
         )
 
 
-def refuse_nothing(usable: int, context: DrawContext, faults: str = "", unbegun: Sequence[str] = ()) -> None:
+def refuse_nothing(
+    usable: int,
+    context: DrawContext,
+    faults: str = "",
+    unbegun: Sequence[str] = (),
+    prompts: Sequence[int] = (),
+    completion: int = 0,
+) -> None:
     """Raises UserError where no row could be used. ``faults``: of those not too long, in words. ``unbegun``: why
-    environments did not begin, where none did."""
+    environments did not begin, where none did. ``prompts``: the tokens of those too long, beside ``completion``."""
     if usable:
         return
     name, room = context.task.name, context.engine.context_tokens
@@ -169,7 +176,10 @@ def refuse_nothing(usable: int, context: DrawContext, faults: str = "", unbegun:
             f"{context.name}: no row of {name} that was tried can be used: {faults}, the others longer than the "
             f"context of {counted(room, 'token')}"
         )
+    least = min(prompts, default=0)
+    lengths = f" (the shortest prompt has {least:,} and max_completion_tokens is {completion:,})" if prompts else ""
+    lower = "" if least >= room else "lower max_completion_tokens or "
     raise UserError(
         f"{context.name}: every row of {name} that was tried is too long: prompt and completion together exceed "
-        f"the context of {counted(room, 'token')}; lower max_completion_tokens or take another model"
+        f"the context of {counted(room, 'token')}{lengths}; {lower}take another model"
     )

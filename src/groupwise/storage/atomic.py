@@ -142,7 +142,8 @@ def require_space(directory: Path, tensor_bytes: int, what: str) -> None:
     needed, free = tensor_bytes + SLACK_BYTES, shutil.disk_usage(directory).free
     if free < needed:
         raise UserError(
-            f"{directory}: {what} needs {_megabytes(needed)} and {_megabytes(free)} are free; nothing was written and "
+            f"{directory}: {what} needs {_megabytes(tensor_bytes)} for its tensors, {_megabytes(SLACK_BYTES)} for all "
+            f"else at most, and {_megabytes(free)} are free; nothing was written and "
             f"what was saved before is whole; make {_megabytes(needed - free)} of room and run the same command again"
         )
 

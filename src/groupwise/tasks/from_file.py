@@ -191,7 +191,7 @@ def _read(path: str, weight: float, reading: Reading, limit: int | None) -> _Fil
         raise UserError(f"{path}: {error}") from error
     found = examples(rows, convention)
     repeated = duplicates(found)
-    again = f", {repeated} of them asked before" if repeated else ""
+    again = f", {repeated} of them with the question of an earlier row" if repeated else ""
     weighted = f", weight {weight:g}" if weight != 1 else ""
     others = left_out(path)
     unread = f"; not read, by their names: {', '.join(others)}" if others else ""
