@@ -17,6 +17,7 @@ from groupwise.learners.micro_batch import MicroBatch
 from groupwise.learners.placement import ONE_PROCESS, Placement
 from groupwise.networks import blueprint_of
 from groupwise.networks.attention import packed_attention
+from groupwise.networks.exact_forward import exact_forward
 from groupwise.networks.fused_blocks import Again
 from groupwise.networks.packing import Packing
 from groupwise.networks.trunk import Trunk
@@ -153,7 +154,7 @@ def _gap(packed: PackedBackbone, trunk: Any) -> float:
     probe = [token % len(embedding) for token in range(3, PROBE + 3)]
     packing = Packing.of([(probe[:3], probe[3:])], embedding.device)
     try:
-        expected = trunk(input_ids=packing.tokens[None], use_cache=False).last_hidden_state[0]
+        expected = exact_forward(trunk, packing.tokens[None]).last_hidden_state[0]
     except (IndexError, RuntimeError, TypeError, ValueError) as error:  # transformers' own: settings at odds
         if of_transport(error):  # another process was lost meanwhile
             raise

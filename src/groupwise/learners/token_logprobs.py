@@ -101,7 +101,13 @@ def _kernel_backward(
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``hidden``, and of ``matrix`` where it learns; what is ``kept`` is used up."""
     strands = _strands(matrix)
-    given = hidden.contiguous().float(), matrix.contiguous(), targets, scale, tile_size(len(hidden), len(matrix), strands)
+    given = (
+        hidden.contiguous().float(),
+        matrix.contiguous(),
+        targets,
+        scale,
+        tile_size(len(hidden), len(matrix), strands),
+    )
     return learn.head_backward(*given, strands, kept, found, by, learns, pool)
 
 

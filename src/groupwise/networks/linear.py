@@ -114,7 +114,8 @@ def scales_of(modules: Sequence[nn.Module]) -> tuple[float, ...]:
 def stack(tensors: Sequence[Any], scales: Sequence[float]) -> StackedLinear:
     """Returns several weights of one input as one."""
     weights, *others = _columns(tensors, len(scales))
-    biases, into, out_of = ([None if part is None else widened(part) for part in each] for each in others)
+    wide: list[list[Any]] = [[None if part is None else widened(part) for part in each] for each in others]
+    biases, into, out_of = wide
     bias = None if biases[0] is None else concatenate(biases)
     learns, a, b = any(weight.requires_grad for weight in weights), None, None
     present = [part for part in into if part is not None]
