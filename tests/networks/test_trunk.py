@@ -299,7 +299,7 @@ def test_half_precision_stays_near() -> None:
 
 @pytest.mark.skipif(not half_blocks.multiplies_half(), reason="no bfloat16 instructions")
 @pytest.mark.parametrize("adapted", [False, True])
-@pytest.mark.parametrize("family, most", [("qwen3", 0.018), ("qwen2", 0.045), ("gemma3", 0.012)])
+@pytest.mark.parametrize(("family", "most"), [("qwen3", 0.018), ("qwen2", 0.045), ("gemma3", 0.012)])
 def test_products_of_rounded_pairs_are_nearer_than_rounded_products(family: str, most: float, adapted: bool) -> None:
     """Of gradients, as a share of those in float64 with the same weights; where products were rounded too, 0.021 to
     0.024, 0.047 to 0.049 and 0.013 to 0.015."""

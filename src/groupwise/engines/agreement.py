@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from groupwise.networks.exact_forward import exact_forward
 from groupwise.protocols import RolloutEngine
 from groupwise.types import Request, Sampling
 
@@ -37,7 +36,7 @@ def largest_gap(engine: RolloutEngine, model: Any) -> float | None:
     prompt = tuple(token % vocabulary for token in range(1, PROMPT + 1))
     [(_, _, completion)] = engine.generate([Request(prompt, (0,))], Sampling(DRAWN))
     ids = torch.tensor([[*prompt, *completion.tokens]], device=head.device)
-    logits = exact_forward(model, ids[:, :-1]).logits[0, PROMPT - 1 :]
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits[0, PROMPT - 1 :]
     own = torch.log_softmax(logits.double(), dim=-1).gather(1, ids[0, PROMPT:, None]).squeeze(1)
     found = torch.tensor(completion.logprobs, dtype=torch.float64, device=own.device)
     return float((own - found).abs().max())
