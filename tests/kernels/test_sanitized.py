@@ -78,6 +78,7 @@ models = [
     (NewModel(hidden_size=48, layers=2, heads=3, intermediate_size=80, context_tokens=256), {}),
     (NewModel(hidden_size=48, layers=1, heads=2, intermediate_size=48, context_tokens=256), {}),  # head_dim 24
     (NewModel(hidden_size=64, layers=2, heads=2, intermediate_size=96, context_tokens=256), {"lora": Lora(rank=3)}),
+    (NewModel(hidden_size=48, layers=2, heads=3, intermediate_size=80, context_tokens=256), {"dtype": "bfloat16"}),
 ]
 for number, (model, options) in enumerate(models):
     model.save(f"{sys.argv[1]}/{number}")

@@ -97,7 +97,8 @@ def test_engine_and_learner_are_as_near_as_without_adapters(open_learner: Open, 
     learn(learner, 1e-4)
     rollouts = sampled(learner, count=32)
     assert gap(learner, rollouts, reference=True) > 10 * usual  # what was learned is much more than rounding
-    assert gap(learner, rollouts) < 1.5 * usual
+    assert usual < 5e-4
+    assert gap(learner, rollouts) < max(2e-4, 1.5 * usual)  # where engine and learner round alike, usual is nearly 0
 
 
 @ADAPTERS

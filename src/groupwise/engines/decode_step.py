@@ -63,6 +63,7 @@ class TrunkDecoder:
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             keys, values = cache.keys[layer], cache.values[layer]
+            q, k, v = (x.to(keys.dtype) for x in (q, k, v))
             keys[view.write], values[view.write] = k, v
             return self.attention(layer, q, keys, values, view)
 

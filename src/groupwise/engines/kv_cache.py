@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from groupwise.networks import Blueprint
+from groupwise.networks.block_backend import residual_like
 
 
 class KVAllocator:
@@ -47,7 +48,7 @@ class Cache:
 
     def __init__(self, parts: Blueprint, prompt_tokens: int, rows: int, slab: int) -> None:
         self.prompt_tokens, self.rows, self.slab = prompt_tokens, rows, slab
-        weight = parts.embedding.weight
+        weight = residual_like(parts.embedding.weight)
         places = prompt_tokens + (rows + 1) * slab
         shape = len(parts.layers), places, parts.kv_heads, parts.head_dim
         self.keys, self.values = weight.new_zeros(shape), weight.new_zeros(shape)
@@ -57,7 +58,8 @@ class Cache:
     @staticmethod
     def bytes_for(parts: Blueprint, prompt_tokens: int, rows: int, slab: int) -> int:
         """Returns the bytes of keys and values of so many prompt tokens and rows."""
-        place = 2 * len(parts.layers) * parts.kv_heads * parts.head_dim * parts.embedding.weight.element_size()
+        size = residual_like(parts.embedding.weight).element_size()
+        place = 2 * len(parts.layers) * parts.kv_heads * parts.head_dim * size
         return place * (prompt_tokens + (rows + 1) * slab)
 
     def slab_of(self, row: int) -> int:

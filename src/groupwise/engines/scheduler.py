@@ -204,6 +204,7 @@ class Batch:
         where, whole = self.lanes.send(torch.cat(stretches)), self.prompts(packing)
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            q, k, v = (x.to(cache.keys.dtype) for x in (q, k, v))
             cache.keys[layer][where], cache.values[layer][where] = k, v
             return whole(q, k, v, parts.layers[layer].window)
 

@@ -35,6 +35,14 @@ class View(ctypes.Structure):
         return cls(x.data_ptr(), rows, width, x.stride(0) if x.dim() > 1 and rows > 1 else width)
 
     @classmethod
+    def of_weight(cls, x: Tensor) -> View:
+        """Returns a view of a matrix in float32 or bfloat16; whoever takes it is told which of them (``is_half``)."""
+        if not is_half(x):
+            return cls.of(x)
+        _expect_here(x, torch.bfloat16)
+        return cls(x.data_ptr(), len(x), x.shape[1], x.stride(0) if len(x) > 1 else x.shape[1])
+
+    @classmethod
     def from_param(cls, given: Any) -> View:
         """Takes a tensor, or None, as an argument of a compiled function."""
         return given if isinstance(given, cls) else cls.of(given)
@@ -71,6 +79,11 @@ class Spans(ctypes.Structure):
         return cls(x.data_ptr(), len(x))
 
 
+def is_half(x: Tensor) -> bool:
+    """Says whether a tensor's numbers are bfloat16."""
+    return x.dtype == torch.bfloat16
+
+
 def _expect_here(x: Tensor, dtype: torch.dtype) -> None:
     inner = x[0] if x.dim() > 1 and len(x) else x
     if x.dtype != dtype or x.device.type != "cpu" or not inner.is_contiguous():
@@ -93,9 +106,9 @@ class RopeArguments(ctypes.Structure):
 
 
 class LayerViews(ctypes.Structure):
-    """This is a linear layer: weight, bias, and the two matrices of an adapter."""
+    """This is a linear layer: weight, bias, and the two matrices of an adapter; and whether the weight is bfloat16."""
 
-    _fields_ = fields(weight=View, bias=View, a=View, b=View)
+    _fields_ = fields(weight=View, bias=View, a=View, b=View, half=c_int32)
 
 
 class ProjectCall(ctypes.Structure):
@@ -154,7 +167,8 @@ class TokenLogprobsCall(ctypes.Structure):
     """This is the head: log-probabilities and entropies of given tokens from hidden states."""
 
     _fields_ = [
-        *fields(hidden=View, matrix=View, targets=Numbers, scale=c_float, tile=c_int32, strands=c_int32),
+        *fields(hidden=View, matrix=View, half=c_int32, targets=Numbers),
+        *fields(scale=c_float, tile=c_int32, strands=c_int32),
         *fields(kept=View, found=View),
     ]
 
@@ -192,6 +206,7 @@ def learner() -> ctypes.CDLL | str:
     for name, arguments in ARGUMENTS.items():
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, c_int
+    found.has_bfloat.argtypes, found.has_bfloat.restype = [], c_int
     found.groupwise_error.argtypes, found.groupwise_error.restype = [], c_char_p
     return found
 

@@ -38,6 +38,13 @@ def multiply() -> bool:
     return True
 
 
+@functools.cache
+def multiplies_half() -> bool:
+    """Says whether weights may be bfloat16: where the processor has instructions for such products."""
+    found = calls.learner()
+    return multiply() and not isinstance(found, str) and bool(found.has_bfloat())
+
+
 class ProjectParts(NamedTuple):
     """These are the parts of ``linear(norm(x))`` of q, k and v; queries and keys normed where there are weights."""
 
@@ -80,7 +87,7 @@ class LayerSums(NamedTuple):
     def zeros(linear: Any) -> LayerSums:
         """Returns sums of a layer's gradients, which begin at 0."""
         grown = linear.weight if linear.learns else None, linear.bias, linear.a, linear.b
-        return LayerSums(*(None if part is None else torch.zeros_like(part) for part in grown))
+        return LayerSums(*(None if part is None else torch.zeros(part.shape) for part in grown))
 
 
 def project(x: Tensor, parts: ProjectParts, how: Any, raw: Tensor, made: Tensor, pool: TileThreads) -> None:
@@ -135,4 +142,6 @@ def _finish(
 
 def layer_views(layer: Any) -> LayerViews:
     """Returns the views of a ``networks.linear.StackedLinear`` or of ``LayerSums``."""
-    return LayerViews(*map(View.of, (layer.weight, layer.bias, layer.a, layer.b)))
+    half = layer.weight is not None and calls.is_half(layer.weight)
+    weight = View.of_weight(layer.weight) if half else View.of(layer.weight)
+    return LayerViews(weight, *map(View.of, (layer.bias, layer.a, layer.b)), half)

@@ -55,6 +55,7 @@ struct RopeArguments {
 
 struct LayerViews {  // and of their gradients
     View weight, bias, a, b;
+    int32_t half;  // whether the weight's numbers are bfloat16
 };
 
 struct ProjectCall {
@@ -98,6 +99,7 @@ struct AttentionGradients {
 
 struct TokenLogprobsCall {
     View hidden, matrix;
+    int32_t half;  // whether the matrix's numbers are bfloat16
     Numbers targets;
     float scale;
     int32_t tile, strands;
@@ -117,10 +119,22 @@ Rope rope_of(const RopeArguments& from, int64_t rows) {
             from.positions.below(places, rows, "positions")};
 }
 
+Linear linear(const View& weight, bool half, int64_t out, int64_t in, const char* what) {
+    expect(HAS_BFLOAT || !half, "bfloat16 weights on a processor without instructions for them");
+    float* numbers = weight.as(out, in, what);
+    if (half) return {nullptr, number(out), number(in), {reinterpret_cast<const uint16_t*>(numbers), nullptr, nullptr}};
+    return {numbers, number(out), number(in)};
+}
+
+void lay_out(ThreadPool& pool, Linear& layer, Panels& panels, bool forward, bool backward) {
+    if (forward) panels.forward(pool, layer.half, layer.out, layer.in);
+    if (backward) panels.backward(pool, layer.half, layer.out, layer.in);
+}
+
 Adapted adapted(const LayerViews& from, int64_t out, int64_t in) {
     const int64_t rank = from.a ? from.a.rows : 0;
     expect(bool(from.a) == bool(from.b), "one of an adapter's two matrices is missing");
-    return {{from.weight.as(out, in, "weight"), number(out), number(in)},
+    return {linear(from.weight, from.half, out, in, "weight"),
             {from.a.maybe(rank, in, "adapter's a"), number(rank), number(in)},
             {from.b.maybe(out, rank, "adapter's b"), number(out), number(rank)}};
 }
@@ -218,7 +232,7 @@ Family family_of(const AttentionCall& from) {
 Chances chances_of(const TokenLogprobsCall& from) {
     const int64_t rows = from.hidden.rows, vocabulary = from.matrix.rows, width = from.hidden.width;
     expect(from.tile > 0 && from.strands > 0 && from.strands <= STRANDS, "tiles without rows, or too many strands");
-    return {{from.matrix.as(vocabulary, width, "vocabulary matrix"), number(vocabulary), number(width)},
+    return {linear(from.matrix, from.half, vocabulary, width, "vocabulary matrix"),
             from.hidden.as(rows, width, "hidden states"), from.targets.below(vocabulary, rows, "targets"), from.scale, rows,
             from.tile, from.strands, from.kept.maybe(rows, vocabulary, "logits")};
 }
@@ -228,6 +242,9 @@ Chances chances_of(const TokenLogprobsCall& from) {
 extern "C" {
 
 const char* groupwise_error() { return last_error; }
+
+// Whether weights may be bfloat16.
+int has_bfloat() noexcept { return HAS_BFLOAT; }
 
 int use_product(void* product, void* threads) noexcept {
     sgemm = reinterpret_cast<Sgemm>(product), set_product_threads = reinterpret_cast<int (*)(int)>(threads);
@@ -398,7 +415,9 @@ int attention_backward(const AttentionCall* call, const AttentionGradients* to, 
 int project(const ProjectCall* call, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
-        const Project half = project_of(*call);
+        Project half = project_of(*call);
+        Panels panels;
+        lay_out(pool_of(pool), half.qkv.layer, panels, true, false);
         const int64_t rows = half.rows, out = half.out();
         half.forward(pool_of(pool), call->x.as(rows, half.in(), "x"), call->raw.as(rows, out, "raw"), call->made.as(rows, out, "made"));
     });
@@ -407,7 +426,9 @@ int project(const ProjectCall* call, void* pool) noexcept {
 int project_backward(const ProjectCall* call, const ProjectGradients* to, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
-        const Project half = project_of(*call);
+        Project half = project_of(*call);
+        Panels panels;
+        lay_out(pool_of(pool), half.qkv.layer, panels, false, true);
         const Heads heads = half.rope.heads;
         const int64_t rows = half.rows, in = half.in(), out = half.out(), size = heads.size;
         const bool normed = half.rope.q_weight || half.rope.k_weight, both = rows > 1;
@@ -425,7 +446,9 @@ int finish(const FinishCall* call, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
         const int64_t rows = call->x.rows, width = call->x.width;
-        const Finish half = finish_of(*call, rows, width);
+        Finish half = finish_of(*call, rows, width);
+        Panels panels;
+        for (Adapted* each : {&half.out, &half.gate_up, &half.down}) lay_out(pool_of(pool), each->layer, panels, true, false);
         half.forward(pool_of(pool), call->x.as(rows, width, "x"), call->mixed.as(rows, half.inner(), "mixed"),
                      kept_of<float>(*call, half, false), call->result.as(rows, width, "result"));
     });
@@ -435,7 +458,9 @@ int finish_backward(const FinishCall* call, const FinishGradients* to, void* poo
     return guarded([&] {
         const OneThread alone;
         const int64_t rows = to->dy.rows, width = to->dy.width;
-        const Finish half = finish_of(*call, rows, width);
+        Finish half = finish_of(*call, rows, width);
+        Panels panels;
+        for (Adapted* each : {&half.out, &half.gate_up, &half.down}) lay_out(pool_of(pool), each->layer, panels, false, true);
         const bool both = rows > 1;
         const auto norm = [&](const View& view) { return sums_of(view, 1, width, both, "gradient of a norm"); };
         const Finish::Gradients sums{to->dx.as(rows, width, "dx"), to->dmixed.as(rows, half.inner(), "dmixed"),
@@ -450,7 +475,9 @@ int finish_backward(const FinishCall* call, const FinishGradients* to, void* poo
 int token_logprobs(const TokenLogprobsCall* call, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
-        const Chances head = chances_of(*call);
+        Chances head = chances_of(*call);
+        Panels panels;
+        lay_out(pool_of(pool), head.head, panels, true, false);
         float* found = call->found.as(3, head.rows, "what is found");
         head.forward(pool_of(pool), {found, found + head.rows, found + 2 * head.rows});
     });
@@ -459,7 +486,9 @@ int token_logprobs(const TokenLogprobsCall* call, void* pool) noexcept {
 int token_logprobs_backward(const TokenLogprobsCall* call, View by, View dhidden, View dmatrix, void* pool) noexcept {
     return guarded([&] {
         const OneThread alone;
-        const Chances head = chances_of(*call);
+        Chances head = chances_of(*call);
+        Panels panels;
+        lay_out(pool_of(pool), head.head, panels, !head.kept, true);
         const int64_t rows = head.rows, vocabulary = head.vocabulary();
         const Sums sums = sums_of(dmatrix, vocabulary, head.width(), head.strands > 1, "gradient of the vocabulary matrix");
         const float* found = call->found.as(3, rows, "what was found");

@@ -149,7 +149,7 @@ def head_backward(
 ) -> tuple[Tensor, Tensor | None]:
     """Returns the gradients of ``hidden``, and of ``matrix`` where it ``learns``: summed in so many ``strands``. Uses
     up what is ``kept``."""
-    dhidden, dmatrix = torch.empty_like(hidden), torch.zeros_like(matrix) if learns else None
+    dhidden, dmatrix = torch.empty_like(hidden), torch.zeros(matrix.shape) if learns else None
     given = _head(hidden, matrix, targets, scale, tile, strands, kept, found)
     call("token_logprobs_backward", byref(given), by, dhidden, dmatrix, pool.handle)
     return dhidden, dmatrix
@@ -165,7 +165,7 @@ def _head(
     kept: Tensor | None,
     found: Tensor,
 ) -> TokenLogprobsCall:
-    ends = View.of(hidden), View.of(matrix), Numbers.of(targets)
+    ends = View.of(hidden), View.of_weight(matrix), calls.is_half(matrix), Numbers.of(targets)
     return TokenLogprobsCall(*ends, scale, tile, strands, View.of(kept), View.of(found))
 
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "half_product.h"
 #include "matrix.h"
 #include "row_ops.h"
 
@@ -20,25 +21,34 @@ inline void product(const char* a_turned, const char* b_turned, int m, int n, in
     sgemm(a_turned, b_turned, &m, &n, &k, &one, a, &a_row, b, &b_row, &kept, c, &c_row);
 }
 
-// Rows of `in` numbers through the weight [out, in] of a linear layer.
+// Rows of `in` numbers through the weight [out, in] of a linear layer: in float32, or in bfloat16, to which the other operand
+// of each product is then rounded. Sums are float32 either way.
 struct Linear {
     const float* weight;
     int out, in;
+    HalfWeight half{};
 
     // y = x weightᵀ, or added to y
-    void forward(const float* x, int rows, float* y, bool add = false) const {
-        product("T", "N", out, rows, in, weight, in, x, in, add, y, out);
+    void forward(const float* x, int rows, float* y, bool add = false) const { forward(x, rows, y, 0, out, add); }
+    // Of outputs `from` to below `to`, a multiple of a panel's columns first; y begins with the first of them.
+    void forward(const float* x, int rows, float* y, int from, int to, bool add) const {
+        if (half) return product_of_rows(x, in, rows, in, half.forward + size_t(from) * size_t(pairs_of(in)), to - from, y, out, add);
+        product("T", "N", to - from, rows, in, weight + int64_t(from) * in, in, x, in, add, y, out);
     }
     // dx = dy weight, or added to dx
     void backward(const float* dy, int rows, float* dx, bool add = false) const {
+        if (half) return product_of_rows(dy, out, rows, out, half.backward, in, dx, in, add);
         product("N", "N", in, rows, out, weight, in, dy, out, add, dx, in);
     }
     // dweight += dyᵀ x
     void learn(const float* dy, const float* x, int rows, float* dweight) const { learn(dy, x, rows, dweight, 0, out); }
     // Of outputs `from` to below `to`. The product's sums are the same as if it were made whole.
     void learn(const float* dy, const float* x, int rows, float* dweight, int from, int to) const {
+        if (half) return product_over_rows(dy + from, out, to - from, x, in, rows, dweight + int64_t(from) * in);
         product("N", "T", in, to - from, rows, x, in, dy + from, out, true, dweight + int64_t(from) * in, in);
     }
+    // How many outputs a unit of work has whose product is one of sums over rows.
+    int step(int64_t least) const { return std::max(half ? 512 : 256, int(padded(least / (int64_t(in) * 256)))); }
 };
 
 // Working memory, dealt out piece by piece; taking more than there is throws.

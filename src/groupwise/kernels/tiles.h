@@ -149,7 +149,7 @@ struct LayerSums {
 template <class From, class To>
 inline void grow_layer(std::vector<Grow>& grow, const Adapted& layer, const LayerSums& sums, const ScratchSlots& scratch, From dy, To x) {
     if (sums.weight) {
-        const int step = std::max(256, int(padded(PRODUCT / (int64_t(layer.layer.in) * 256))));
+        const int step = layer.layer.step(PRODUCT);
         for (int from = 0; from < layer.layer.out; from += step) {
             const int to = std::min(layer.layer.out, from + step);
             grow.push_back([=, &layer, &sums](const Tile& tile, Place at) {

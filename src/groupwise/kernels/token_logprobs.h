@@ -80,8 +80,7 @@ struct Chances {
     Stages::Work columns(const Tile& tile, float* logits) const {
         return [=](int unit, int) {
             const int from = unit * COLUMNS, count = std::min(COLUMNS, vocabulary() - from);
-            product("T", "N", count, tile.rows, width(), head.weight + int64_t(from) * width(), width(),
-                    hidden + tile.at * width(), width(), false, logits + from, vocabulary());
+            head.forward(hidden + tile.at * width(), tile.rows, logits + from, from, from + count, false);
         };
     }
 
@@ -114,7 +113,7 @@ struct Chances {
             head.backward(here, tile.rows, to.dhidden + tile.at * width());
         };
         std::vector<Grow> grown;
-        const int each = std::max(256, int(padded(PRODUCT / (int64_t(width()) * 256))));
+        const int each = head.step(PRODUCT);
         for (int unit = 0; to.matrix && unit < units(vocabulary(), each); ++unit)
             grown.push_back([this, &to, &logits, unit, each](const Tile& tile, Place at) {
                 grow(tile, logits(tile, at), unit, each, to.matrix.of(at.strand));

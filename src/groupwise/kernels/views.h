@@ -18,16 +18,16 @@ struct View {
 
     explicit operator bool() const { return data != nullptr; }
 
-    // Its address where it has that shape and its rows lie one after the other.
+    // Its address where it has that shape and its rows lie one after the other; of no numbers there may be none.
     float* as(int64_t rows_, int64_t width_, const char* what) const {
-        if (!data || rows != rows_ || width != width_ || (stride != width && rows > 1)) refuse(rows_, width_, what);
+        if ((!data && rows_ && width_) || rows != rows_ || width != width_ || (stride != width && rows > 1 && width)) refuse(rows_, width_, what);
         return data;
     }
     // The same, or none where there is none.
     float* maybe(int64_t rows_, int64_t width_, const char* what) const { return data ? as(rows_, width_, what) : nullptr; }
     // Its address where rows may lie apart.
     float* apart(int64_t rows_, int64_t width_, const char* what) const {
-        if (!data || rows != rows_ || width != width_ || (stride < width && rows > 1)) refuse(rows_, width_, what);
+        if ((!data && rows_ && width_) || rows != rows_ || width != width_ || (stride < width && rows > 1 && width)) refuse(rows_, width_, what);
         return data;
     }
 

@@ -43,7 +43,8 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, pool: TileThreads
     ) -> tuple[Tensor, Tensor]:
         keep = len(hidden) * len(matrix) <= KEPT_ELEMENTS
-        ctx.kept = hidden.new_empty(len(hidden), len(matrix)) if keep else None
+        dtype = torch.promote_types(hidden.dtype, torch.float32) if compiled(hidden, matrix) else hidden.dtype
+        ctx.kept = hidden.new_empty(len(hidden), len(matrix), dtype=dtype) if keep else None
         ctx.scale, ctx.pool = scale, pool
         found = _forward(hidden, matrix, targets, scale, pool, ctx.kept)
         ctx.save_for_backward(hidden, matrix, targets, found)
@@ -62,6 +63,8 @@ class _TokenLogprobs(torch.autograd.Function):
 
 def compiled(hidden: Tensor, matrix: Tensor) -> bool:
     """Says whether one call does it all, its tiles shared by the threads."""
+    if hidden.dtype == matrix.dtype == torch.bfloat16 and hidden.device.type == matrix.device.type == "cpu":
+        return half_blocks.multiplies_half()
     return learn.fits(hidden) and learn.fits(matrix) and half_blocks.multiply()
 
 
@@ -71,7 +74,7 @@ def _forward(
     """Returns ``[3, N]`` log-probabilities, entropies and logarithms of the normalisers; the logits in ``kept``."""
     if compiled(hidden, matrix):
         size = tile_size(len(hidden), len(matrix), _strands(matrix))
-        return learn.head(hidden.contiguous(), matrix.contiguous(), targets, scale, size, kept, pool)
+        return learn.head(hidden.contiguous().float(), matrix.contiguous(), targets, scale, size, kept, pool)
     dtype = torch.promote_types(hidden.dtype, torch.float32)
     found = torch.empty(3, len(hidden), dtype=dtype, device=hidden.device)
     with torch.no_grad(), pool.inside(tiled=False):
@@ -98,7 +101,13 @@ def _kernel_backward(
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of ``hidden``, and of ``matrix`` where it learns; what is ``kept`` is used up."""
     strands = _strands(matrix)
-    given = hidden.contiguous(), matrix.contiguous(), targets, scale, tile_size(len(hidden), len(matrix), strands)
+    given = (
+        hidden.contiguous().float(),
+        matrix.contiguous(),
+        targets,
+        scale,
+        tile_size(len(hidden), len(matrix), strands),
+    )
     return learn.head_backward(*given, strands, kept, found, by, learns, pool)
 
 

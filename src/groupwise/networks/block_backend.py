@@ -79,7 +79,8 @@ def project_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bo
         or (layer.q_norm is not None and blueprint.head_norms != "head")
     ):
         return False
-    return _exact(blueprint, like) and known(modules) and (not _adapted(modules) or _compiled(blueprint, layer, like))
+    whole = _adapted(modules) or half_weights(blueprint, like)
+    return _exact(blueprint, like) and known(modules) and (not whole or _compiled(blueprint, layer, like))
 
 
 def finish_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> bool:
@@ -97,12 +98,27 @@ def finish_fusible(blueprint: Blueprint, layer: LayerParts, like: Tensor) -> boo
     ):
         return False
     bare = blueprint.activation == "silu" and layer.after_attention is layer.after_mlp is None
-    return (bare and not _adapted(modules)) or _compiled(blueprint, layer, like)
+    whole = _adapted(modules) or half_weights(blueprint, like)
+    return (bare and not whole) or _compiled(blueprint, layer, like)
 
 
 def _exact(blueprint: Blueprint, like: Tensor) -> bool:
     same = like.dtype == blueprint.embedding.weight.dtype
-    return same and like.dtype in (torch.float32, torch.float64) and like.device.type == "cpu"
+    exact = same and like.dtype in (torch.float32, torch.float64) and like.device.type == "cpu"
+    return exact or half_weights(blueprint, like)
+
+
+def half_weights(blueprint: Blueprint, like: Tensor) -> bool:
+    """Says whether weights are bfloat16 beside a residual stream in float32, and compiled code multiplies by them."""
+    narrow = blueprint.embedding.weight.dtype == torch.bfloat16 and like.dtype == torch.float32
+    return narrow and like.device.type == "cpu" and half_blocks.multiplies_half()
+
+
+def residual_like(weight: Tensor) -> Tensor:
+    """Returns a tensor as the residual stream has it beside such weights: in bfloat16 on a CPU, float32, as the
+    compiled engine has it, so that what blocks add is not rounded away."""
+    narrow = weight.dtype == torch.bfloat16 and weight.device.type == "cpu"
+    return weight.new_empty(0, dtype=torch.float32) if narrow else weight
 
 
 def _adapted(modules: Sequence[nn.Module]) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from groupwise.kernels.half_blocks import FinishKept, FinishParts, ProjectParts
 from groupwise.networks.block_backend import BlockPlan, linears_of
 from groupwise.networks.blueprint import LayerParts
-from groupwise.networks.linear import StackedLinear, stack, tensors_of, unstack
+from groupwise.networks.linear import StackedLinear, stack, tensors_of, unstack, widened
 from groupwise.networks.torch_ops import split_heads
 
 Again = Callable[[], tuple[Tensor, ...]]
@@ -43,8 +43,7 @@ def project(x: Tensor, layer: LayerParts, how: BlockPlan) -> tuple[tuple[Tensor,
 
 def _project_parts(tensors: Sequence[Any], how: BlockPlan) -> ProjectParts:
     norm, q_norm, k_norm, *others = tensors
-    scale = how.offset + norm
-    return ProjectParts(scale, _offset(q_norm, how), _offset(k_norm, how), stack(others, how.scales[0]))
+    return ProjectParts(_scale(norm, how), _offset(q_norm, how), _offset(k_norm, how), stack(others, how.scales[0]))
 
 
 class _Project(torch.autograd.Function):
@@ -126,4 +125,9 @@ def _places(how: BlockPlan) -> list[tuple[int, tuple[float, ...]]]:
 
 
 def _offset(weight: Tensor | None, how: BlockPlan) -> Tensor | None:
-    return None if weight is None else how.offset + weight
+    return None if weight is None else _scale(weight, how)
+
+
+def _scale(weight: Tensor, how: BlockPlan) -> Tensor:
+    """What a norm multiplies by: in float32 where weights are bfloat16, which would lose an offset beside them."""
+    return how.offset + widened(weight)

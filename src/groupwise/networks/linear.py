@@ -78,7 +78,8 @@ def known(modules: Sequence[nn.Module]) -> bool:
         kinds = {adapter.a.dtype for module in modules if (adapter := adapter_of(module))}
     except ValueError:
         return False
-    return plain(bases) and kinds <= {bases[0].weight.dtype}
+    weights = {bases[0].weight.dtype}
+    return plain(bases) and kinds <= (weights | {torch.float32} if torch.bfloat16 in weights else weights)
 
 
 class StackedLinear(NamedTuple):
@@ -112,7 +113,9 @@ def scales_of(modules: Sequence[nn.Module]) -> tuple[float, ...]:
 
 def stack(tensors: Sequence[Any], scales: Sequence[float]) -> StackedLinear:
     """Returns several weights of one input as one."""
-    weights, biases, into, out_of = _columns(tensors, len(scales))
+    weights, *others = _columns(tensors, len(scales))
+    wide: list[list[Any]] = [[None if part is None else widened(part) for part in each] for each in others]
+    biases, into, out_of = wide
     bias = None if biases[0] is None else concatenate(biases)
     learns, a, b = any(weight.requires_grad for weight in weights), None, None
     present = [part for part in into if part is not None]
@@ -122,6 +125,11 @@ def stack(tensors: Sequence[Any], scales: Sequence[float]) -> StackedLinear:
         for rows, ranks, part, scale in _blocks(weights, out_of, scales):
             torch.mul(part, scale, out=b[rows, ranks])
     return StackedLinear(concatenate(weights).contiguous(), bias, a, b, learns)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Returns float32 of bfloat16, anything else as it is."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def unstack(tensors: Sequence[Any], scales: Sequence[float], found: StackedLinear) -> list[Tensor | None]:

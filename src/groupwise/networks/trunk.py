@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from groupwise.kernels.tile_threads import TileThreads
-from groupwise.networks.block_backend import block_plan, finish_fusible, project_fusible
+from groupwise.networks.block_backend import block_plan, finish_fusible, project_fusible, residual_like
 from groupwise.networks.blueprint import Blueprint, Latent, LayerParts
 from groupwise.networks.experts import mixed
 from groupwise.networks.fused_blocks import finish, project
@@ -51,6 +51,8 @@ class Trunk:
         """What is called for each block: a learner of many processes has its own call around each."""
         self.length = 0
         self.tables: list[tuple[Tensor, Tensor]] = []
+        self.fused_tables: list[tuple[Tensor, Tensor]] = []
+        """The same, in the dtype in which whole halves of a block are computed."""
         for layer in blueprint.layers if joined else ():
             share_storage(layer.inward)
             share_storage(layer.gate_up)
@@ -59,9 +61,9 @@ class Trunk:
     @property
     def tiled(self) -> bool:
         """Says whether every block is computed in tiles, so that lanes help it more than threads within operations."""
-        embedding = self.blueprint.embedding.weight
+        like = residual_like(self.blueprint.embedding.weight)
         return all(
-            project_fusible(self.blueprint, layer, embedding) and finish_fusible(self.blueprint, layer, embedding)
+            project_fusible(self.blueprint, layer, like) and finish_fusible(self.blueprint, layer, like)
             for layer in self.blueprint.layers
         )
 
@@ -70,6 +72,8 @@ class Trunk:
         if length > self.length:
             self.length = 1 << (length - 1).bit_length()
             self.tables = self.blueprint.tables(self.length)
+            dtype = residual_like(self.blueprint.embedding.weight).dtype
+            self.fused_tables = [(cos.to(dtype), sin.to(dtype)) for cos, sin in self.tables]
 
     def hidden(self, tokens: Tensor, positions: Tensor, attend: Attend, read: Tensor | None = None) -> Tensor:
         """Returns ``[N, d]`` normalised last hidden states of ``tokens`` ``[N]`` at ``positions`` ``[N]``; with
@@ -78,8 +82,7 @@ class Trunk:
         x = F.embedding(tokens, blueprint.embedding.weight, blueprint.embedding.padding_idx)
         if blueprint.embedding_scale != 1:
             x = x * blueprint.embedding_scale
-        if x.dtype == torch.bfloat16 and x.device.type == "cpu":
-            x = x.float()  # as the compiled engine has it: what blocks add is not rounded away
+        x = x.to(residual_like(blueprint.embedding.weight).dtype)
         if blueprint.places is not None:
             x = x + F.embedding(positions, blueprint.places.weight)
         last = len(blueprint.layers) - 1
@@ -93,10 +96,10 @@ class Trunk:
 
     def _block(self, number: int, x: Tensor, positions: Tensor, attend: Attend, read: Tensor | None) -> Tensor:
         blueprint, layer = self.blueprint, self.blueprint.layers[number]
-        rope = *self.tables[layer.rope], positions
+        rope, fused_rope = (*self.tables[layer.rope], positions), (*self.fused_tables[layer.rope], positions)
         normed, again = None, None
         if project_fusible(blueprint, layer, x):
-            parts, again = project(x, layer, block_plan(blueprint, layer, x, rope, self.pool))
+            parts, again = project(x, layer, block_plan(blueprint, layer, x, fused_rope, self.pool))
         else:
             normed = self._norm(x, layer.before_attention)
             parts = self._project(layer, normed, rope)
@@ -105,7 +108,8 @@ class Trunk:
         if read is not None:
             x, mixed, normed = x[read], mixed[read], None if normed is None else normed[read]
         if finish_fusible(blueprint, layer, x):
-            return finish(x, mixed, layer, block_plan(blueprint, layer, x, rope, self.pool))
+            return finish(x, mixed.to(x.dtype), layer, block_plan(blueprint, layer, x, fused_rope, self.pool))
+        mixed = mixed.to(blueprint.embedding.weight.dtype)
         x = x + self._scaled(self._norm(layer.o(mixed), layer.after_attention))
         given = normed if blueprint.parallel and normed is not None else self._norm(x, layer.before_mlp)
         return x + self._scaled(self._norm(self._feed_forward(layer, given), layer.after_mlp))
