@@ -9,6 +9,7 @@ from typing import Annotated
 from groupwise.corpus.charsets import decoded
 from groupwise.corpus.formulas import Formulas, shown_twice, with_latex
 from groupwise.corpus.lone_signs import with_lone_signs
+from groupwise.corpus.superscripts import with_scripts
 
 CONTROL = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\xad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
@@ -24,7 +25,8 @@ class Extract:
     """This value says how text is taken out of a page, and within which limits."""
 
     formulas: bool = True
-    """Whether MathML, MathJax's scripts, KaTeX and images with LaTeX beside them become LaTeX."""
+    """Whether MathML, MathJax's scripts, KaTeX and images with LaTeX beside them become LaTeX, and exponents
+    and indices (``<sup>``, ``<sub>``) are written as LaTeX does."""
     main: bool = True
     """Whether navigation and the like are left out."""
     seconds: Annotated[float, "(0, inf)"] = 5.0
@@ -52,7 +54,7 @@ def text_of(body: bytes, charset: str, extract: Extract) -> Text:
     page = CONTROL.sub("", decoded(body, charset))
     skipped = [*((extract.formulas and shown_twice(page)) or ()), *(READINGS if "<rt" in page or "<RT" in page else ())]
     if extract.formulas:
-        page = with_latex(page, count)
+        page = with_scripts(with_latex(page, count))
     if extract.main:
         page = with_lone_signs(page)
     text = extract_plain_text(page, main_content=extract.main, alt_texts=False, skip_elements=skipped or None)
