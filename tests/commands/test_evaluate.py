@@ -298,6 +298,8 @@ def test_options_from_which_nothing_can_be_drawn(tiny_model, capsys, words, mess
             ["--data", "rows.jsonl"],
             "required: --task, a benchmark such as gsm8k, or rows of your own: --task rows.jsonl",
         ),
+        (["--tasks", "gsm8k"], "unknown option --tasks: perhaps you meant --task"),
+        (["--benchmark=gsm8k"], "unknown option --benchmark: perhaps you meant --task"),
         (["--task", "gsm8k", "--k", "4"], "unknown option --k: perhaps you meant --samples"),
         (["--task", "gsm8k", "--limit", "4"], "unknown option --limit: perhaps you meant --problems"),
         (["--task", "gsm8k", "--output_path", "x"], "unknown option --output_path: perhaps you meant --json"),

@@ -114,6 +114,14 @@ def test_a_model_is_copied_whole_and_an_adapter_alone(
     assert (tmp_path / "m.csv").read_text().splitlines() == ["stage,step,reward", "grpo,1,0.5", "grpo,2,1.0"]
 
 
+def test_what_a_model_has_behind_links_is_copied(export: Callable[..., str], run: Path, tmp_path: Path) -> None:
+    adapter, elsewhere = run / "models" / "grpo" / "adapter", tmp_path / "elsewhere"
+    shutil.move(adapter, elsewhere)
+    adapter.symlink_to(elsewhere)
+    export("--model", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "adapter" / "adapter_config.json").read_text() == "{}"
+
+
 def test_a_full_disk_is_one_line_that_names_the_place(
     export: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

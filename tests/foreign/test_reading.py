@@ -337,3 +337,15 @@ def test_files_of_systems_without_a_table_are_named(tmp_path: Path, file: str, t
 )
 def test_their_options_are_explained(option: str, said: str) -> None:
     assert explain([option, "grpo"]).startswith(said)
+
+
+def test_of_two_settings_that_say_the_same_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "verl.yaml"
+    path.write_text(
+        "actor_rollout_ref:\n  model: {path: m}\n"
+        "  actor: {clip_ratio: 0.3, clip_ratio_low: 0.3, clip_ratio_high: 0.3}\n"
+        "data: {train_files: d.parquet}\nalgorithm: {adv_estimator: grpo}\n",
+        "utf-8",
+    )
+    found = convert(read([str(path)]), "x", "verl.yaml")
+    assert [words for words in found.idle if "clip" in words] == ["actor_rollout_ref.actor.clip_ratio=0.3"]

@@ -75,6 +75,7 @@ def parts(example: Example) -> tuple:
         ({"question": "2+2=", "answer": None, "answer_number": 4}, ("2+2=", None, "4"), Plain),
         ({"question": "2+2=", "answer": "It is 4.", "answer_number": 4}, ("2+2=", "It is 4.", "4"), Plain),
         ({"query": "2+2=", "response": "#### 4\nThe answer is: 4"}, ("2+2=", "#### 4\nThe answer is: 4", "4"), Plain),
+        ({"question": "2+2=", "answer": "#### 4\n5"}, ("2+2=", "#### 4\n5", "4\n5"), Plain),
         ({"prompt": [USER], "reward_model": "{'ground_truth': '4'}"}, ((USER,), None, "4"), Verl),
         ({"question_content": "2+2="}, ("2+2=", None, None), Plain),
         ({"Question": "2+2=", "Answer": 4.0}, ("2+2=", "4.0", "4.0"), Plain),

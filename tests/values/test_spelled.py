@@ -24,6 +24,14 @@ from groupwise.values.spelled import structure_of
         ("['a', f()]", "['a', f()]"),
         ("{x: 1}", "{x: 1}"),
         ("[5 apples]", "[5 apples]"),
+        ("['3' '4']", "['3' '4']"),
+        ("['3'\n '4']", "['3'\n '4']"),
+        ("[...]", "[...]"),
+        ("{'a': {1}}", "{'a': {1}}"),
+        (r"['\frac12']", r"['\frac12']"),
+        (r"['\theta']", r"['\theta']"),
+        (r"['\\frac12', '\\theta']", [r"\frac12", r"\theta"]),
+        (r"['a\nb', 'it\'s']", ["a\nb", "it's"]),
         ("text", "text"),
         (5, 5),
         (None, None),
@@ -33,7 +41,7 @@ def test_a_text_is_what_it_spells_and_nothing_of_it_is_run(text, value):
     assert structure_of(text) == value
 
 
-@pytest.mark.parametrize("unit", ["[", "{'", "['", "[{", "[1,", "['a',"])
+@pytest.mark.parametrize("unit", ["[", "{'", "['", "[{", "[1,", "['a',", "['\\\\"])
 def test_long_texts_take_little_time(unit):
     started = time.process_time()
     assert structure_of(unit * 20_000) == unit * 20_000

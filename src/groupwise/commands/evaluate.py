@@ -15,7 +15,7 @@ from groupwise.commands.evaluate_harness import add_harness_options, evaluate_ha
 from groupwise.commands.evaluate_suites import add_suite_options, are_suites, evaluate_suites
 from groupwise.commands.evaluation_progress import progress
 from groupwise.commands.evaluation_rows import fact_rows, measure_rows, set_rows, verifier_rows
-from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser
+from groupwise.commands.parser import JUDGE, REWARDS, WEIGHT, parser, refuse_other_name
 from groupwise.commands.prompt_options import add_sampling, refuse_narrowed, split_arguments, task_with, trained_options
 from groupwise.config.ranges import refuse_number
 from groupwise.errors import UserError
@@ -152,10 +152,9 @@ def _parser() -> ArgumentParser:
 def _refuse_without_task(words: Sequence[str]) -> None:
     """Says what a task is, where somebody names a model and none: perhaps rows as --data, as ``run`` has it."""
     if words and not any(word.partition("=")[0] in ("--task", "-h", "--help") for word in words):
-        raise UserError(
-            "the following arguments are required: --task, a benchmark such as gsm8k, or rows of your own: "
-            "--task rows.jsonl --reward math"
-        )
+        refuse_other_name(words, "--task")
+        needed = "--task, a benchmark such as gsm8k, or rows of your own: --task rows.jsonl --reward math"
+        raise UserError(f"the following arguments are required: {needed}")
 
 
 def _refuse(chosen: Namespace) -> None:

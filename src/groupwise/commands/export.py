@@ -87,13 +87,18 @@ def _copy(source: Path, target: Path) -> None:
     if target.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(target.resolve()):
         raise UserError(f"{target}: lies in the run's own {source}, or holds it; choose another place")
     with complete_directory(target) as aside:
-        for path in sorted(source.rglob("*")):  # copytree goes on behind a failure, and tells of every file
-            place = aside / path.relative_to(source)
-            if path.is_dir():
-                place.mkdir(exist_ok=True)
-            else:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, place)
+        _copy_files(source, aside)
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    """Copies what lies in a directory, and behind its links. Raises OSError at the first failure, where copytree would
+    go on and tell of every file."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in sorted(source.iterdir()):
+        if path.is_dir():
+            _copy_files(path, target / path.name)
+        else:
+            shutil.copy2(path, target / path.name)
 
 
 def _ledger(place: RunDirectory, path: Path, chosen: Namespace) -> str:

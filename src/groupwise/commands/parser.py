@@ -36,6 +36,13 @@ MEANT: dict[str, tuple[str, ...]] = {
 """Words of lm-eval and others, and the options that are meant where a command has them."""
 
 
+def refuse_other_name(words: Sequence[str], option: str) -> None:
+    """Raises UserError where a word is another system's name for an option that is missing."""
+    names = [word.partition("=")[0] for word in words if word.startswith("-")]
+    if other := next((name for name in names if option in MEANT.get(name.lstrip("-"), ())), None):
+        raise UserError(f"unknown option {other}: perhaps you meant {option}")
+
+
 def parser(name: str, description: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
     """Makes an argument parser in the style of every command: a summary, the options, examples; errors as UserError."""
     made = _Parser(

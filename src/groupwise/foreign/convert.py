@@ -45,8 +45,8 @@ def convert(script: Script, name: str, source: str) -> Conversion:
 
 
 def _idle(script: Script, draft: Draft, name: str) -> list[str]:
-    """Returns what was given and changes nothing: the recipe is the same without it. It is a default, or a value that
-    its translator does not know, or an option of something that is not used."""
+    """Returns what was given and changes nothing: the recipe is the same without all of it. It is a default, or a value
+    that its translator does not know, or an option of something that is not used."""
     text, found = recipe_text(draft, name, ""), []
     for given, value in draft.given.items():
         if given not in draft.taken or value in OFF:
@@ -57,5 +57,6 @@ def _idle(script: Script, draft: Draft, name: str) -> list[str]:
         except UserError:
             continue
         if same:
+            script = rest  # so that of two that say the same one stays
             found.append(f"{given}={short(value)}")
     return found

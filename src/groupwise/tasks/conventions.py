@@ -132,7 +132,7 @@ class Plain:
         if not self.marked:
             return answer
         _, mark, final = answer.rpartition(ANSWER_MARK)
-        final = final.strip().partition("\n")[0]  # MetaMath says it once more on the next line
+        final = final.partition("\nThe answer is: ")[0]  # MetaMath says it once more on the next line
         if not mark:
             raise UserError(f"{where} has no {ANSWER_MARK} as most rows have; expected it before the answer")
         return final.strip()

@@ -9,6 +9,12 @@ from typing import Any
 
 _PYTHON = re.compile(r"\s*+(?:[\[{]\s*+)++['\"]|\s*+\[[^'\"]*\]\s*$")
 """``['a']`` and ``{'a': 1}``: what pandas writes into csv; and lists of numbers and None."""
+_NOT_ESCAPED = re.compile(
+    r"(?<!\\)(?:\\\\)*+\\(?:(?![\\'\"ntrxuU])|(?:t(?:heta|imes|ext|an|frac)|n(?:eq|abla)|r(?:ho|ight))(?![a-z]))"
+)
+"""A backslash that Python would have doubled: ``['\\frac12']`` was written by hand, and is LaTeX."""
+_SIDE_BY_SIDE = re.compile(r"['\"]\s++['\"]")
+"""``['a' 'b']``, as NumPy prints texts, is no list of one text."""
 
 
 def structure_of(value: Any) -> Any:
@@ -24,10 +30,19 @@ def structure_of(value: Any) -> Any:
 
 def _python(text: str) -> Any:
     """Reads literals alone: nothing of the text is run."""
-    if not _PYTHON.match(text):
+    if not _PYTHON.match(text) or _SIDE_BY_SIDE.search(text) or _NOT_ESCAPED.search(text):
         return text
     try:
         found = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return text
-    return found if isinstance(found, list | dict) else text
+    return found if isinstance(found, list | dict) and _is_plain(found) else text
+
+
+def _is_plain(value: Any) -> bool:
+    """Says whether a value is made of what JSON has, so that whoever reads the row can write it down again."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str | int) and _is_plain(one) for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int | float)

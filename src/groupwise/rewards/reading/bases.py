@@ -9,26 +9,37 @@ from groupwise.rewards.reading.quantities import Quantity
 
 BASE = "base "
 """Before the base, which is the unit of such a number."""
+_NAMES_TEXT = "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
+_NAMES = {name: base for base, name in enumerate(_NAMES_TEXT.split(), start=2)}
+_A_BASE = rf"[0-9]{{1,2}}|{'|'.join(sorted(_NAMES, reverse=True))}"
 _BASE = re.compile(
-    r"\(?(?P<digits>[0-9A-F]{1,40})\)?\s?_\s?\{?\s?(?:(?P<base>[0-9]{1,2})|(?P<word>two|three|eight|ten|sixteen))\s?\}?"
-    r"|(?P<number>[0-9A-F]{1,40})\s*+\(?\s*+(?:in\s++)?base[ -]\s*+(?P<of>[0-9]{1,2})\s*+\)?"
+    rf"\(?(?P<digits>[0-9a-fA-F]{{1,40}})\)?\s?_\s?\{{?\s?(?P<base>{_A_BASE})\s?\}}?"
+    rf"|(?P<number>[0-9a-fA-F]{{1,40}})\s*+\(?\s*+(?:in\s++)?base[ -]\s*+(?P<of>{_A_BASE})\s*+\)?"
 )
-_BASES = {"two": "2", "three": "3", "eight": "8", "ten": "10", "sixteen": "16"}
-_PREFIXED = re.compile(r"0(?:(?P<hex>[xX])(?P<digits>[0-9a-fA-F]{1,40})|[bB](?P<bits>[01]{1,40}))")
+_PREFIXED = re.compile(r"0(?:[xX](?P<hex>[0-9a-fA-F]{1,40})|[oO](?P<octal>[0-7]{1,40})|[bB](?P<binary>[01]{1,40}))")
+_PREFIXES = {"hex": 16, "octal": 8, "binary": 2}
 
 
 def in_base(text: str) -> Quantity | None:
     """Returns the number, with its base as the unit, of ``101_2``, ``101 in base 2`` and ``0x2A``; None of any other
     text, and where a digit is none of the base's."""
     if match := _PREFIXED.fullmatch(text):
-        base = "16" if match["hex"] else "2"
-        return Quantity(Fraction(int(match["digits"] or match["bits"], int(base))), (f"{BASE}{base}",))
+        base = _PREFIXES[kind := match.lastgroup or ""]
+        return Quantity(Fraction(int(match[kind], base)), (f"{BASE}{base}",))
     match = _BASE.fullmatch(text)
     if match is None:
         return None
-    base = match["base"] or match["of"] or _BASES[match["word"]]
-    value = _value(match["digits"] or match["number"], int(base))
-    return None if value is None else Quantity(Fraction(value), (f"{BASE}{int(base)}",))
+    digits, said = match["digits"] or match["number"], match["base"] or match["of"]
+    base = _NAMES.get(said) or int(said)
+    value = None if _is_indexed(digits, base) else _value(digits, base)
+    return None if value is None else Quantity(Fraction(value), (f"{BASE}{base}",))
+
+
+def _is_indexed(letters: str, base: int) -> bool:
+    """Says whether these are unknowns with an index rather than digits: ``A_{11}``, ``a_{16}`` and ``ab_{12}``."""
+    if not letters.isalpha():
+        return False
+    return base != 16 or (len(letters) == 1 and letters.islower())
 
 
 def same_in_base(reference: Quantity, answer: Quantity) -> bool | None:

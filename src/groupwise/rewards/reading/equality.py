@@ -113,7 +113,7 @@ def _of_words(text: str, answer: Words | Quantity, near: Tolerance) -> Verdict:
     if isinstance(answer, Words):
         both = _is_ratio(text) and _is_ratio(answer.text)
         return "unknown" if both else _said(same_time(text, answer.text))
-    digits = in_digits(text)
+    digits = text if text.isdigit() else in_digits(text)  # 3 of "3rd", or 3 of "three"
     number = quantity(digits) if digits else None
     return _said(number is not None and _quantities(number, answer, near))
 
@@ -176,8 +176,8 @@ def _quantities(reference: Quantity, answer: Quantity, near: Tolerance) -> bool:
     if (same := same_in_base(reference, answer)) is not None:
         return same
     left, right = reference.value, answer.value
-    if answer.whole is not None and left.denominator == 1 and left > 1 and not reference.percent:
-        return near.accepts(left, answer.whole)
+    if answer.whole is not None and left.denominator == 1 and not reference.percent and answer.whole == left:
+        return True
     if (DOZEN in reference.unit) != (DOZEN in answer.unit):
         dozens = [value * (12 if DOZEN in one.unit else 1) for value, one in ((left, reference), (right, answer))]
         if near.accepts(*dozens):

@@ -33,7 +33,7 @@ _BOUNDS = {
     "or_most": r"\le",
 }
 _BOUND_IN_WORDS = re.compile(
-    r"(?:[a-z]{1,12}\s(?:is|must be|should be|has to be|can be)\s)?"
+    r"(?:(?:the\s)?(?P<name>[a-z]{1,12})\s(?:is|must be|should be|has to be|can be)\s)?"
     r"(?:(?P<least>at least|(?:no|not) less than|greater than or equal to)"
     r"|(?P<most>at most|(?:no|not) more than|less than or equal to|up to)"
     r"|(?P<more>(?:more|greater|larger|bigger) than|above)"
@@ -74,6 +74,9 @@ def bound_in_words(text: str, name: str) -> str | None:
     else:
         number = match["after"]
     found = quantity(number)
+    said = match["name"] or ""
+    if name and len(said) == 1 and said != name.lower():
+        name = said  # of another unknown, which whoever compares sees
     return f"{name} {_BOUNDS[group]} {number}" if found is not None and not found.name else None
 
 

@@ -64,9 +64,9 @@ def same_time(reference: str, answer: str) -> bool:
     """Says whether both are one time, where a reference that does not say which half of the day it means may be of
     either."""
     one, other = (text.removesuffix(AFTERNOON).removesuffix(MORNING) for text in (reference, answer))
-    if one != other and reference == one and answer.endswith(AFTERNOON):
+    if one != other and reference == one and answer != other:
         hour, colon, rest = other.partition(":")
-        return bool(colon) and one == f"{int(hour) - 12 or 12}:{rest}"
+        return bool(colon) and one == f"{int(hour) % 12 or 12}:{rest}"
     return one == other
 
 

@@ -57,6 +57,8 @@ _ROMAN = re.compile(r"X{0,3}(?:IX|IV|V?I{0,3})")
 """Roman numerals up to 39: ``IV`` is not ``VI``."""
 _ORDINAL = re.compile(r"[0-9]{1,4}\s?(?:\^\s?\{?)?(?:\\text\s?\{\s?)?(?:st|nd|rd|th)\s?\}?\}?")
 _ARTICLE = re.compile(r"^\s*(?:the|an?)\s+(?=\w\w)")
+_VOWELS = frozenset("aeiouy")
+"""``a cat`` is a word behind its article, ``a bc`` a product."""
 
 
 def understand(text: str, is_marked: bool = True) -> Value | None:
@@ -122,7 +124,7 @@ def _words_or_formula(plain: str, explicit: bool) -> Value | None:
     if _ORDINAL.fullmatch(plain):
         return Words("".join(filter(str.isdigit, plain)))
     article = _ARTICLE.match(plain.casefold())
-    if article and plain[article.end() :].isalpha():
+    if article and (noun := plain[article.end() :]).isalpha() and not _VOWELS.isdisjoint(noun.lower()):
         return Words(_words(plain))
     if _ROMAN.fullmatch(plain) and len(plain) > 1:
         return Words(_words(plain))

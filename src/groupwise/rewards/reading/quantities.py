@@ -79,7 +79,7 @@ class Quantity:
     decimals: int = -1
     """Digits after the point, where it is written as a decimal."""
     whole: Fraction | None = None
-    """What it is where a whole number is asked for: 30 of ``30 out of 50``, 15 of ``14.6 \\approx 15``."""
+    """What it also is where a whole number is asked for: 30 of ``30 out of 50``, 15 of ``14.6 \\approx 15``."""
 
 
 def quantity(text: str, is_loose: bool = False) -> Quantity | None:
@@ -92,7 +92,7 @@ def quantity(text: str, is_loose: bool = False) -> Quantity | None:
         return Quantity(Fraction(text), decimals=len(text.partition(".")[2]))
     if len(text) > NUMBER_CHARACTERS or not any(character.isdigit() or ord(character) > 127 for character in text):
         return None
-    if text.lstrip()[:2] in ("0x", "0X", "0b"):
+    if text.lstrip()[:2].lower() in ("0x", "0o", "0b"):
         return None  # of another base
     return tidy_quantity(tidy(text), is_loose)
 
@@ -149,7 +149,8 @@ def tidy_quantity(text: str, is_loose: bool = False) -> Quantity | None:
     is_decimal = not (match["exponent"] or match["power"] or match["bottom"] or match["whole"] or "^" in top)
     decimals = len(top.partition(".")[2]) if is_decimal and scale == 1 else -1
     if shared is not None:
-        return Quantity(value, name=name, whole=Fraction(match["top"]) if " out" in text else None)
+        part = Fraction(match["top"])
+        return Quantity(value, name=name, whole=part if part > 1 and " out" in text else None)
     return Quantity(value * scale, sign + words if sign and words[:1] != sign else words, percent, name, decimals)
 
 

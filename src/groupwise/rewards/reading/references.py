@@ -27,11 +27,12 @@ def read_reference(text: str, several: str = "") -> Reference:
 
     ``several`` says what a list of several means: ``any`` of them is right, or ``all`` are the answer together.
     """
-    text = unescaped(with_western_digits(text.strip()))
+    text = with_western_digits(text.strip())
     if not text:
         return Reference(why="it is empty")
     if text[:1] in "[{" and (listed := _json(text, several)) is not None:
-        return listed
+        return listed  # before the backslashes that JSON and Python double are written once
+    text = unescaped(text)
     if (number := quantity(text)) is not None and number.unit not in HALVES_OF_A_DAY:
         return Reference((number,), text=text)
     body = without_thinking(text[-TEXT_CHARACTERS:]) or text

@@ -77,6 +77,8 @@ def read_span(span: Span, kind: Kind, reference: Reference | None = None) -> Val
     if kind == "formula" and isinstance(asked, Formula) and asked.latex.endswith("!") and span.text.endswith("!"):
         return understand(span.text, span.is_marked)
     value = _read_span(span, kind, reference)
+    if isinstance(value, Words) and kind == "number" and value.text.isdigit() and value.text in span.text:
+        return quantity(value.text)  # of "3rd", but not of "first"
     if isinstance(value, Words) and span.may_be_sentence and kind == "number":
         if (digits := in_digits(value.text)) and (said := quantity(digits, is_loose=True)) is not None:
             return said

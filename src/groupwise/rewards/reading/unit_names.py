@@ -79,8 +79,8 @@ _PREFIXES = {
     "nano": "n",
     "pico": "p",
 }
-_OTHERS = frozenset({"mm", "mg", "kg", "Kg", "km", "Km", "mL", "ml", "um", "ul", "pm"})
-"""Not made here: they stand above, or mean something else as well."""
+_OTHERS = frozenset({"mm", "mg", "kg", "Kg", "km", "Km", "mL", "ml", "ML", "um", "ul", "pm", "us", "mb", "kb"})
+"""Not made here: they stand above, or mean something else as well, as ``US dollars`` and ``pm`` do."""
 _WITH_PREFIX = {
     **{"m": "meter metre m", "g": "gram g", "second": "second s", "l": "liter litre L l", "n": "newton N"},
     **{"j": "joule J", "w": "watt W", "v": "volt V", "hz": "hertz Hz", "pa": "pascal Pa", "mol": "mole mol"},
@@ -105,11 +105,21 @@ _NAMED = {word: name for name, words in _SPELLINGS.items() for word in (name, *w
 _MICRO = {"um": "micro-m", "micron": "micro-m", "microns": "micro-m", "mcg": "micro-g"}
 KNOWN_UNITS = _prefixed() | _MICRO | _NAMED
 """Every spelling and the unit's one name."""
-KNOWN_UNITS |= {
-    word.lower(): name
-    for word, name in KNOWN_UNITS.items()
-    if len(word) > 1 and word[0] not in "mM" and word.lower() not in KNOWN_UNITS
-}
+
+
+def _without_capitals() -> dict[str, str]:
+    """``kj`` and ``Mhz``: the first letter says whether it is mega or milli, which alone small ``mb``,
+    ``mhz`` and ``mpa`` leave open. ``gb`` are bytes, as those who write small letters mean."""
+    found: dict[str, str] = {}
+    for word, name in KNOWN_UNITS.items():
+        if len(word) > 1:
+            is_plain = word[0] not in "mM" or name in ("mega-byte", "mega-hz", "mega-pa")
+            for spelled in (word[0] + word[1:].lower(), *([word.lower()] if is_plain else [])):
+                found.setdefault(spelled, name)
+    return found
+
+
+KNOWN_UNITS = _without_capitals() | KNOWN_UNITS
 NAMES = frozenset(KNOWN_UNITS.values()) | {"n", "j", "w", "v", "k"}
 COMPOUNDS: dict[str, tuple[str, ...]] = {
     "mph": ("mile", "/", "hour"),
