@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -89,8 +90,9 @@ for number, (model, options) in enumerate(models):
     token_logprobs.KEPT_ELEMENTS = 0 if number else token_logprobs.KEPT_ELEMENTS
     sample(learner)
 torch.manual_seed(0)
-hidden, matrix = torch.randn(70, 32, requires_grad=True), torch.randn(9000, 32, requires_grad=True)
-token_logprobs.token_logprobs(hidden, matrix, torch.arange(70), 1.0, learner.pool)[0].sum().backward()
+for words, width, dtype in [(9000, 32, torch.float32), (9001, 33, torch.bfloat16), (67, 1, torch.bfloat16)]:
+    hidden, matrix = (torch.randn(count, width).to(dtype).requires_grad_() for count in (67, words))
+    token_logprobs.token_logprobs(hidden, matrix, torch.arange(67), 1.0, learner.pool)[0].sum().backward()
 print("clean")
 """
 
@@ -104,10 +106,16 @@ def compiled(compiler: list[str], name: str) -> Path:
     return build.compile_to(begins, build.HERE / f"{name}.cpp", compiler)
 
 
+@pytest.mark.parametrize("without", ["", "avx512bf16", "avx512f"])
 @pytest.mark.parametrize("name", ["learn", "decode"])
-def test_no_warning(name: str, tmp_path: Path) -> None:
-    warnings = ["-Wall", "-Wextra", "-Wconversion", "-Werror", "-fsyntax-only"]
-    command = [COMPILER, *build.FLAGS, *warnings, str(build.HERE / f"{name}.cpp")]
+def test_no_warning(name: str, without: str) -> None:
+    """Nor on an older processor; that vectors wider than its own are passed otherwise elsewhere is no matter to
+    libraries whose functions take none."""
+    if without and platform.machine() != "x86_64":
+        pytest.skip("instructions of another processor")
+    warnings = ["-Wall", "-Wextra", "-Wconversion", "-Werror", "-Wno-psabi", "-fsyntax-only"]
+    less = [f"-mno-{without}"] if without else []
+    command = [COMPILER, *build.FLAGS, *less, *warnings, str(build.HERE / f"{name}.cpp")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[:3000]
 

@@ -49,9 +49,6 @@ def test_a_process_lost_while_a_model_is_probed_is_no_fault_of_its_settings() ->
         def get_input_embeddings(self) -> Any:
             return SimpleNamespace(weight=torch.zeros(40, 2))
 
-        def parameters(self) -> list[torch.Tensor]:
-            return [torch.zeros(40, 2)]
-
         def __call__(self, **_: Any) -> Any:
             raise self.error
 

@@ -92,7 +92,7 @@ def test_scaled_and_capped_logits_are_noticed(random_groups: RandomGroups, famil
     assert read.plain_head
     assert bool(read.cap) == (family == "Gemma2")
     assert (read.scale != 1) == (family != "Gemma2")
-    check(model, flatten(random_groups(vocabulary=61)), 1.0, tolerance=1e-7)  # parts of Gemma2 are float32 always
+    check(model, flatten(random_groups(vocabulary=61)), 1.0, tolerance=1e-6)  # parts of Gemma2 are float32 always
 
 
 def test_a_cap_that_does_not_bite_yet_is_noticed(random_groups: RandomGroups) -> None:

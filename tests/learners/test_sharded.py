@@ -66,6 +66,9 @@ CASES = {
     "a critic's head": Case(recipes.ppo),
     "a critic of its own": Case(PPO),
     "half precision": Case(GRPO, {"dtype": "bfloat16"}, close=0.02),
+    "half precision, adapters and a critic's head": Case(
+        recipes.ppo, {"dtype": "bfloat16", "lora": Lora(rank=2)}, close=0.02
+    ),
     "a scorer": Case(recipes.reward_model),
     "groups without a signal": Case(DR_GRPO, silent=3),
     "divided tokens, groups without a signal": Case(DR_GRPO, several=DIVIDED, silent=3),

@@ -52,6 +52,32 @@ def test_equals_a_full_log_softmax(
         assert torch.equal(token_logprobs(hidden, matrix, targets, 0.7)[0], logprobs)
 
 
+@pytest.mark.parametrize("kept", [0, 2**23], ids=["computed again", "kept"])
+@pytest.mark.parametrize(("rows", "vocabulary", "width"), [(1, 1, 1), (7, 61, 17), (13, 65, 33), (9, 9001, 31)])
+def test_in_half_precision_no_size_need_be_even(
+    rows: int, vocabulary: int, width: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Products are of pairs of numbers, by panels; where they are compiled, by any number of threads alike."""
+    monkeypatch.setattr(module, "KEPT_ELEMENTS", kept)
+    draw = torch.Generator().manual_seed(rows)
+    given = [torch.randn(count, width, generator=draw).bfloat16() for count in (rows, vocabulary)]
+    targets, by = torch.randint(vocabulary, (rows,), generator=draw), torch.randn(rows, generator=draw)
+    found = []
+    for threads in (1, 2):
+        halves = [part.clone().requires_grad_() for part in given]
+        logprobs, entropies = token_logprobs(halves[0], halves[1], targets, 2.0, TileThreads(threads))
+        found.append([logprobs.detach(), entropies, *torch.autograd.grad(logprobs, halves, by)])
+    exact = [part.double().requires_grad_() for part in given]
+    table = (exact[0] @ exact[1].T / 2.0).log_softmax(-1)
+    chosen = table.gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(found[0][0].double(), chosen, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[0][1].double(), -(table.exp() * table).sum(-1), rtol=1e-5, atol=1e-5)
+    for ours, theirs in zip(found[0][2:], torch.autograd.grad(chosen, exact, by.double()), strict=True):
+        assert (ours.double() - theirs).norm() <= 0.01 * theirs.norm() + 1e-6
+    if half_blocks.multiplies_half():
+        assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
 class Largest(TorchDispatchMode):
     """Remembers the most elements that a tensor had."""
 

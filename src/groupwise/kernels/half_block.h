@@ -1,5 +1,5 @@
 // The two halves of a block on many rows, forward and backward, tile by tile in one call: what lies between two matrix
-// products stays in a core's cache, and nobody waits for an interpreter. networks/fused.py says what each half is.
+// products stays in a core's cache, and nobody waits for an interpreter. networks/fused_blocks.py says what each half is.
 #pragma once
 
 #include "tiles.h"

@@ -51,7 +51,7 @@ class ProjectParts(NamedTuple):
     norm: Tensor
     q_norm: Tensor | None
     k_norm: Tensor | None
-    linear: Any  # networks.linear.Joined
+    linear: Any  # networks.linear.StackedLinear
 
 
 class FinishParts(NamedTuple):
@@ -91,8 +91,8 @@ class LayerSums(NamedTuple):
 
 
 def project(x: Tensor, parts: ProjectParts, how: Any, raw: Tensor, made: Tensor, pool: TileThreads) -> None:
-    """Computes q, k and v of rows. ``how``: a ``networks.ways.Settings``. Rows of q, k and v as they are and turned are
-    written."""
+    """Computes q, k and v of rows. ``how``: a ``networks.block_backend.BlockPlan``. Rows of q, k and v as they are and
+    turned are written."""
     calls.call("project", byref(_project(x, parts, how, raw, made)), pool.handle)
 
 

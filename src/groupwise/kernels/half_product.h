@@ -25,7 +25,7 @@ struct PairLeft {
 
 // Two rows of sixteen numbers as sixteen pairs, the upper row's first.
 inline void store_pairs(uint32_t* to, const float* first, const float* second) {
-    alignas(64) uint16_t low[LANES], high[LANES] = {};
+    alignas(64) uint16_t low[LANES] = {}, high[LANES] = {};
     store_rounded(low, load(first));
     if (second) store_rounded(high, load(second));
     for (int i = 0; i < LANES; ++i) to[i] = uint32_t(low[i]) | uint32_t(high[i]) << 16;

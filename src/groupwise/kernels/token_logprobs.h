@@ -15,7 +15,7 @@ struct Chances {
     int tile, strands;  // rows of a tile; strands whose sums are apart
     float* kept;        // logits of all rows, where they are kept
 
-    static constexpr int WIDE = 8192;   // a vocabulary whose logits are made by several pool for one tile
+    static constexpr int WIDE = 8192;   // a vocabulary whose logits are made by several threads for one tile
     static constexpr int COLUMNS = 2048, ROWS = 64;  // of a unit of work
     static constexpr int64_t MOST = int64_t(1) << 26;  // logits at once, unless all of them are kept
 
@@ -126,7 +126,7 @@ struct Chances {
         pool.run(stages);
     }
 
-    // One tile after the other, each by all pool.
+    // One tile after the other, each by all threads.
     void by_columns(ThreadPool& pool, const Gradients& to) const {
         const ScratchSlots scratch(1, kept ? 0 : int64_t(tile) * vocabulary(), 1);
         const auto stages = std::make_shared<Stages>();

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from groupwise.learners.context_group import ContextGroup
 
 PROBE = 8  # tokens
+EXACT, ROUNDED = 1e-3, 5e-2
+"""Of the largest state, how far the packed forward pass may lie from transformers': in float32, and in less."""
 
 
 class Backbone(Protocol):
@@ -139,7 +141,10 @@ def backbone_of(
         placement.compute_in_parts(model, packed)
         gap = placement.run(model, lambda: _gap(packed, model.base_model))
         placement.let_go(model)
-        if gap < (1e-3 if blueprint.embedding.weight.dtype in (torch.float32, torch.float64) else 5e-2):
+        most = EXACT if blueprint.embedding.weight.dtype in (torch.float32, torch.float64) else ROUNDED
+        if gap >= most and _is_half(model.base_model):
+            gap, most = _gap_in_float32(packed, model.base_model), EXACT
+        if gap < most:
             return packed
         blueprint = f"hidden states of {model.config.model_type} differ by {gap:.1g} from the packed forward pass's"
     if recompute:
@@ -147,15 +152,16 @@ def backbone_of(
     return PaddedBackbone(model.base_model, blueprint)
 
 
+def _is_half(trunk: Any) -> bool:
+    """Says whether there are weights in bfloat16, and all of them lie whole in this machine's memory."""
+    parameters = list(trunk.parameters())
+    whole = all(type(each.data) is Tensor and each.device.type == "cpu" for each in parameters)
+    return whole and any(each.dtype == torch.bfloat16 for each in parameters)
+
+
 @torch.no_grad()
 def _gap(packed: PackedBackbone, trunk: Any) -> float:
-    """Returns how far both ways lie apart on a few tokens, as a share of the largest state. With weights in bfloat16 on
-    a CPU both are asked in float32: what rounding does to some models' states is as large as a mistake's."""
-    parameters = list(trunk.parameters())
-    plain = all(type(each.data) is Tensor and each.device.type == "cpu" for each in parameters)
-    if plain and any(each.dtype == torch.bfloat16 for each in parameters):
-        trunk = copy.deepcopy(trunk).float()
-        packed = packed.on(trunk)
+    """Returns how far both ways lie apart on a few tokens, as a share of the largest state."""
     embedding = trunk.get_input_embeddings().weight
     probe = [token % len(embedding) for token in range(3, PROBE + 3)]
     packing = Packing.of([(probe[:3], probe[3:])], embedding.device)
@@ -167,3 +173,10 @@ def _gap(packed: PackedBackbone, trunk: Any) -> float:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{type(trunk).__name__} does not go forward with its config.json: {reason}") from error
     return float((packed.hidden(packing) - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+
+
+def _gap_in_float32(packed: PackedBackbone, trunk: Any) -> float:
+    """The same of a copy in float32: what rounding does to a router's choices is as large as a mistake's. It takes
+    twice the model's memory, so it is made only for a model that is far off without it."""
+    wide = copy.deepcopy(trunk).float()
+    return _gap(packed.on(wide), wide)

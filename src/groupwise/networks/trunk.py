@@ -25,7 +25,7 @@ from groupwise.networks.torch_ops import apply_rope, at_positions
 
 Attend = Callable[..., Tensor]
 """``(layer, q [N, H, D], k [N, Hkv, D], v [N, Hkv, D]) -> [N, H, D]``: who sees whom is the caller's. With gradient,
-``fused.Again`` may come last."""
+``fused_blocks.Again`` may come last."""
 
 
 class Trunk:
