@@ -43,7 +43,8 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any, hidden: Tensor, matrix: Tensor, targets: Tensor, scale: float, pool: TileThreads
     ) -> tuple[Tensor, Tensor]:
         keep = len(hidden) * len(matrix) <= KEPT_ELEMENTS
-        dtype = torch.promote_types(hidden.dtype, torch.float32) if compiled(hidden, matrix) else hidden.dtype
+        on_cpu = hidden.device.type == "cpu"  # there logits are float32 at least, and kept as they are
+        dtype = torch.promote_types(hidden.dtype, torch.float32) if on_cpu else hidden.dtype
         ctx.kept = hidden.new_empty(len(hidden), len(matrix), dtype=dtype) if keep else None
         ctx.scale, ctx.pool = scale, pool
         found = _forward(hidden, matrix, targets, scale, pool, ctx.kept)
